@@ -1,0 +1,40 @@
+// What the boot process knows of a node, and what a loader is told to do. Facts only: policy.ts decides, renderers write.
+import type { Digest, Ipv4, Mac, NodeName } from '../address.ts'
+import type { DeploymentState } from '../deploy/deployment.ts'
+import type { Arch, BlobRef } from '../image/version.ts'
+import type { LocalLoader, Netboot } from '../node/node.ts'
+
+/** One node of the snapshot that main pushes to the boot process. */
+export type BootNode = {
+  name: NodeName
+  mac: Mac[]
+  ip?: Ipv4
+  arch?: Arch
+  netboot?: Netboot
+  kernelArgs: string[] // consoles, kcmdline, addkcmdline: everything that does not depend on the server's address
+  localLoader?: LocalLoader
+  deployment?: {
+    id: string
+    state: DeploymentState
+    image: string // 'img:3'
+    token: string // boot token of the present attempt, hex
+    reason?: string
+    kernel: BlobRef
+    initrds: BlobRef[] // in load order: ramdisk template, modules of the image
+  }
+}
+
+/** `version` counts up with each push; a delta applies to exactly `version - 1`. */
+export type Snapshot = { version: number; nodes: BootNode[] }
+export type Delta = { version: number; changed: BootNode[]; removed: NodeName[] }
+
+/** A file that a loader fetches, under all the names it is known by. */
+export type BootFile = { digest: Digest; bytes: number; name: string }
+
+export type BootPlan =
+  | { kind: 'install'; title: string; kernel: BootFile; initrds: BootFile[]; args: string[] }
+  | { kind: 'local'; title: string; loader?: LocalLoader }
+  | { kind: 'hold'; title: string; lines: string[] }
+
+/** Our own addresses as one client sees them; ports as configured. */
+export type ServerAddress = { address: Ipv4; httpPort: number; imagePort: number }

@@ -1,0 +1,39 @@
+// The one stream of events: log, `watch`, progress displays and metrics all read it.
+// One row per type: the fields it carries beside the common ones.
+export const eventTable = {
+  'serve.start': ['process'],
+  'serve.exit': ['process', 'code', 'signal'],
+  'dhcp.discover': ['client', 'arch'],
+  'dhcp.offer': ['address', 'file', 'client', 'arch'],
+  'dhcp.ack': ['address', 'file', 'client', 'arch', 'leaseSeconds'],
+  'dhcp.nak': ['address', 'why'],
+  'dhcp.ignore': ['why'],
+  'dhcp.release': ['address'],
+  'dhcp.decline': ['address'],
+  'tftp.start': ['file', 'peer', 'bytes'],
+  'tftp.done': ['file', 'peer', 'bytes'],
+  'tftp.fail': ['file', 'peer', 'why'],
+  'http.text': ['file', 'peer', 'kind'],
+  'http.blob': ['digest', 'peer', 'bytes'],
+  'http.fail': ['file', 'peer', 'why'],
+  'node.start': ['peer', 'attempt'],
+  'node.refuse': ['peer', 'why'],
+  'node.progress': ['phase', 'percent', 'bytes', 'text'],
+  'node.log': ['text'],
+  'node.finish': ['result', 'why'],
+  'node.state': ['from', 'to', 'why'],
+  'capture.progress': ['image', 'phase', 'percent', 'bytes', 'text'],
+  'capture.done': ['image', 'version', 'bytes'],
+  'job.start': ['job', 'kind'],
+  'job.fail': ['job', 'kind', 'why'],
+  'admin.change': ['who', 'what', 'object'],
+} as const satisfies Record<string, readonly string[]>
+
+export type EventType = keyof typeof eventTable
+/** Fields that any event may carry. `time` is milliseconds since 1970. */
+export type Common = { node?: string; mac?: string; deployment?: string }
+export type EventFields<T extends EventType> = Common & {
+  [K in (typeof eventTable)[T][number]]?: string | number
+}
+export type Event<T extends EventType = EventType> = { time: number; type: T } & EventFields<T>
+export type Emit = <T extends EventType>(type: T, fields: EventFields<T>) => void

@@ -1,0 +1,36 @@
+// The two kinds of error that are expected. Everything else that is thrown is a bug.
+
+/** Bytes from the network that are not what their RFC says. Caught in one place per service. */
+export class WireError extends Error {
+  override name = 'WireError'
+}
+
+/** What every part of the product tells a person about a fault; the shape is the same in the API and on the command line. */
+export type Fault = { error: string; what: string; allowed?: string; object?: string }
+
+/** A fault in what a person, a file or a machine gave us: says what was wrong and what is allowed. */
+export class UserError extends Error {
+  override name = 'UserError'
+  readonly fault: Fault
+  /** The HTTP status that the API answers with. */
+  readonly status: number
+  constructor(error: string, more: { what: string; allowed?: string; object?: string; status?: number }) {
+    const { status = 400, ...rest } = more
+    const fault = { error, ...rest }
+    super(renderFault(fault))
+    this.fault = fault
+    this.status = status
+  }
+}
+
+/** `object: error (what; allowed)`, the one line that a person sees. */
+export function renderFault({ object, error, what, allowed }: Fault): string {
+  const detail = [what, allowed && `allowed: ${allowed}`].filter(Boolean).join('; ')
+  return `${object ? `${object}: ` : ''}${error}${detail ? ` (${detail})` : ''}`
+}
+
+/** The fault of any thrown thing; a bug becomes `internal error` with its message. */
+export function faultOf(error: unknown): Fault {
+  if (error instanceof UserError) return error.fault
+  return { error: 'internal error', what: error instanceof Error ? error.message : String(error) }
+}

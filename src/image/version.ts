@@ -1,0 +1,71 @@
+// An image version: what was captured, from what machine, and the blobs that hold it. Immutable.
+import type { Digest, ImageName } from '../address.ts'
+
+export type Arch = 'x86_64' | 'aarch64' | 'ppc64le'
+
+/** A blob of the image store or of the boot files: fetched as `/blobs/sha256/HEX`. */
+export type BlobRef = { digest: Digest; bytes: number }
+
+/** One tar+zstd layer. Layers are disjoint; the one with `directories` holds every directory entry and is unpacked last. */
+export type Layer = BlobRef & {
+  diffId: Digest // sha256 of the uncompressed tar
+  tarBytes: number // uncompressed
+  entryCount: number
+  directories: boolean
+}
+
+/** What a partition, or any block device, holds. `uuid` is as blkid prints it (vfat: 'A1B2-C3D4'). */
+export type Filesystem = {
+  type: string // ext4, vfat, swap, ... as blkid names it
+  uuid?: string
+  label?: string
+  mountpoint?: string // absent: not mounted and not in fstab; swap has none
+  usedBytes?: number // of a mounted one
+  features?: string // ext4: `dumpe2fs -h` feature words, when the golden client could say
+}
+
+export type Partition = {
+  number: number
+  start: number // in sectors of the disk
+  size: number // in sectors of the disk
+  type: string // GPT type GUID, upper case; dos: hex id
+  name?: string // GPT partition name
+  uuid?: string // GPT partition GUID
+  attrs?: string // GPT attribute words as sfdisk writes them
+  bootable?: boolean // dos
+  filesystem?: Filesystem
+}
+
+export type Disk = {
+  path: string // '/dev/vda' on the golden client
+  bytes: number
+  sectorBytes: number
+  label: 'gpt' | 'dos'
+  id?: string
+  partitions: Partition[]
+}
+
+/** The disks that hold mounted file systems or swap of the golden client, and its fstab word for word. */
+export type DiskLayout = { disks: Disk[]; fstab: string }
+
+export type ImageVersion = {
+  name: ImageName
+  version: number // 1, 2, ...
+  digest: Digest // of the OCI image manifest
+  createdAt: string // ISO 8601
+  source: string // name of the golden client
+  arch: Arch
+  firmware: 'bios' | 'uefi' // of the golden client
+  os: { id: string; version: string; name: string } // os-release: ID, VERSION_ID, PRETTY_NAME
+  kernelRelease: string // '6.1.0-37-amd64'
+  kernel: BlobRef // public: loaders fetch it
+  modules: BlobRef // public: an initramfs (cpio, gzip) with the modules of that kernel
+  layers: Layer[]
+  manifest: BlobRef // the file manifest, zstd
+  layout: DiskLayout
+  sshHostKeyTypes: string[] // ['ed25519', 'ecdsa']: the clone makes keys of the same types
+  tarBytes: number // sum over layers, uncompressed
+}
+
+/** `img:3` */
+export const versionName = (v: { name: string; version: number }): string => `${v.name}:${v.version}`

@@ -1,0 +1,35 @@
+// A node as the image database knows it. Attribute names are xCAT's; their texts are in attributes.ts.
+import type { ImageName, Ipv4, Mac, NodeName } from '../address.ts'
+import type { Arch } from '../image/version.ts'
+
+/** Which loader configuration a node gets; absent: iPXE for clients that are iPXE, GRUB for all others. */
+export type Netboot = 'grub2' | 'ipxe'
+
+/** How the clone is started from its own disk under UEFI: recorded by the installer, used by GRUB's chainloader. */
+export type LocalLoader = { espUuid: string; path: string }
+
+export type Node = {
+  name: NodeName
+  groups: string[]
+  mac: Mac[] // the first one is the install interface
+  ip?: Ipv4
+  arch?: Arch
+  netboot?: Netboot
+  osimage?: ImageName
+  installdisk?: string // '/dev/sda' | '/dev/disk/by-id/...'; absent: the server chooses
+  serialport?: number // ttyS number
+  serialspeed?: number // baud
+  serialflow?: 'hard' | 'soft' | 'none'
+  kcmdline?: string
+  addkcmdline?: string
+  lock?: boolean // refuses `nodeset osimage=`
+  installretries?: number // further attempts after the first; default 2
+  sshhostkey?: string // 'SHA256:...' of the golden client
+  sshuser?: string
+  sshport?: number
+  // Kept by the server, shown and never set by hand:
+  status?: string // xCAT's status word
+  statustime?: string
+  localLoader?: LocalLoader
+  cloneHostKey?: string // 'SHA256:...' that the last clone reported
+}
