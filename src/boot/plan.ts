@@ -11,6 +11,7 @@ export type BootNode = {
   ip?: Ipv4
   arch?: Arch
   netboot?: Netboot
+  offline?: boolean // nothing answers this node
   kernelArgs: string[] // consoles, kcmdline, addkcmdline: everything that does not depend on the server's address
   localLoader?: LocalLoader
   deployment?: {

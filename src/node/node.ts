@@ -30,6 +30,7 @@ export type Node = {
   // Kept by the server, shown and never set by hand:
   status?: string // xCAT's status word
   statustime?: string
+  offline?: boolean // `nodeset offline`: nothing answers this node
   localLoader?: LocalLoader
   cloneHostKey?: string // 'SHA256:...' that the last clone reported
 }
