@@ -24,14 +24,15 @@ export const eventTable = {
   'node.state': ['from', 'to', 'why'],
   'capture.progress': ['image', 'phase', 'percent', 'bytes', 'text'],
   'capture.done': ['image', 'version', 'bytes'],
-  'job.start': ['job', 'kind'],
-  'job.fail': ['job', 'kind', 'why'],
+  'job.start': ['kind'],
+  'job.done': ['kind', 'result'],
+  'job.fail': ['kind', 'why'],
   'admin.change': ['who', 'what', 'object'],
 } as const satisfies Record<string, readonly string[]>
 
 export type EventType = keyof typeof eventTable
 /** Fields that any event may carry. `time` is milliseconds since 1970. */
-export type Common = { node?: string; mac?: string; deployment?: string }
+export type Common = { node?: string; mac?: string; deployment?: string; job?: string }
 export type EventFields<T extends EventType> = Common & {
   [K in (typeof eventTable)[T][number]]?: string | number
 }

@@ -32,5 +32,5 @@ export type Node = {
   statustime?: string
   offline?: boolean // `nodeset offline`: nothing answers this node
   localLoader?: LocalLoader
-  cloneHostKey?: string // 'SHA256:...' that the last clone reported
+  cloneHostKeys?: string[] // 'SHA256:...' of each key that the last clone reported
 }
