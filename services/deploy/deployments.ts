@@ -1,0 +1,360 @@
+// The deployments: keeps them in memory, feeds them events, stores what changed, tells the boot process.
+import { createHash, randomBytes } from 'node:crypto'
+import type { ImageName, Ipv4, NodeName } from '../../src/address.ts'
+import type { BootNode, Delta, Snapshot } from '../../src/boot/plan.ts'
+import { bootNodeOf } from '../../src/boot/snapshot.ts'
+import type { Deployment, DeploymentEvent, Effect } from '../../src/deploy/deployment.ts'
+import * as rules from '../../src/deploy/deployment.ts'
+import { bootToken, sameSecret, sessionDeployment, sessionKey } from '../../src/deploy/token.ts'
+import type { Event } from '../../src/events.ts'
+import { UserError } from '../../src/fault.ts'
+import type { BlobRef, ImageVersion } from '../../src/image/version.ts'
+import { versionName } from '../../src/image/version.ts'
+import type { Finish, NodeFacts, Progress, Start } from '../../src/install/protocol.ts'
+import type { Node } from '../../src/node/node.ts'
+import type { Emit } from '../emit.ts'
+
+export type Needs = {
+  nodes: {
+    get(name: NodeName): Promise<Node | undefined>
+    list(): Promise<Node[]>
+    put(node: Node): Promise<void>
+  }
+  stored: {
+    list(): Promise<Deployment[]>
+    put(deployment: Deployment): Promise<void>
+    remove(id: string): Promise<void>
+  }
+  images: { get(name: ImageName, version?: number): ImageVersion | undefined }
+  /** The ramdisk template for an architecture; throws UserError when it is not built. */
+  ramdisk: (arch: ImageVersion['arch']) => BlobRef
+  /** The autoinstall script for exactly this machine; throws UserError when the image can't go onto it. */
+  script: (install: {
+    node: Node
+    image: ImageVersion
+    facts: NodeFacts
+    session: string
+    peer: Ipv4
+  }) => string
+  refusal: (error: UserError) => string
+  /** Whether an sshd with one of these key fingerprints answers at the address. */
+  answers: (address: Ipv4, hostKeys: string[]) => Promise<boolean>
+  push: (delta: Delta) => void
+  key: Buffer // 32 bytes, the server's own
+  emit: Emit
+  now: () => number
+}
+
+export async function openDeployments(needs: Needs) {
+  const { nodes, stored, images, emit, key, now } = needs
+  const ofNode = new Map<NodeName, Deployment>() // the newest of each node; memory is ahead of the store, never behind
+  for (const d of (await stored.list()).sort((a, b) => a.armedAt - b.armedAt)) ofNode.set(d.node, d)
+  const addresses = new Map<NodeName, Ipv4>() // as last leased; a node need not have a fixed one
+  let version = 0
+  let writes = Promise.resolve()
+
+  // ---- state ----
+
+  /** Feeds one event; resolves when the new state is stored. */
+  async function feed(before: Deployment, event: DeploymentEvent): Promise<Effect> {
+    const [after, effect] = rules.step(before, event, now())
+    if (after === before) return effect
+    ofNode.set(after.node, after)
+    const moved = after.state !== before.state || after.attempt !== before.attempt
+    // Percent alone need not survive a crash: the node says it again within a second.
+    if (moved || after.nonce !== before.nonce || after.phase !== before.phase) await keep(after)
+    if (moved) await announce(before, after)
+    return effect
+  }
+
+  const keep = (deployment: Deployment) => inOrder(() => stored.put(deployment))
+
+  /** One write at a time, so that two changes of one node can't lose each other. */
+  function inOrder(write: () => Promise<void>): Promise<void> {
+    const written = writes.then(write)
+    writes = written.catch(() => {})
+    return written
+  }
+
+  async function announce(before: Deployment | undefined, after: Deployment) {
+    const why = after.reason === undefined ? {} : { why: after.reason }
+    emit('node.state', {
+      node: after.node,
+      deployment: after.id,
+      from: before?.state ?? 'none',
+      to: after.state,
+      ...why,
+    })
+    const word = rules.statusWord[after.state]
+    if (word)
+      await updateNode(after.node, (node) => ({
+        ...node,
+        status: word,
+        statustime: new Date(now()).toISOString(),
+      }))
+    await changed([after.node])
+  }
+
+  const updateNode = (name: NodeName, change: (node: Node) => Node) =>
+    inOrder(async () => {
+      const node = await nodes.get(name)
+      if (node) await nodes.put(change(node))
+    })
+
+  // ---- what the boot process knows ----
+
+  function bootNode(node: Node): BootNode {
+    const deployment = ofNode.get(node.name)
+    if (!deployment) return bootNodeOf(node)
+    const image = images.get(deployment.image, deployment.version)
+    const token = bootToken(key, deployment.id, deployment.attempt)
+    const ramdisk = image && needs.ramdisk(image.arch)
+    return bootNodeOf(node, {
+      deployment,
+      image,
+      token,
+      ramdisk: ramdisk ?? { digest: deployment.digest, bytes: 0 },
+    })
+  }
+
+  async function snapshot(): Promise<Snapshot> {
+    const all = await nodes.list()
+    return { version, nodes: all.map(bootNode) }
+  }
+
+  /** Tells the boot process about nodes that changed or are gone. */
+  async function changed(names: NodeName[]) {
+    const found = await Promise.all(names.map(async (name) => ({ name, node: await nodes.get(name) })))
+    for (const { name, node } of found) if (!node) ofNode.delete(name)
+    version += 1
+    needs.push({
+      version,
+      changed: found.flatMap(({ node }) => (node ? [bootNode(node)] : [])),
+      removed: found.flatMap(({ name, node }) => (node ? [] : [name])),
+    })
+  }
+
+  // ---- what an admin asks for ----
+
+  /** `nodeset NODE osimage=IMAGE[:VERSION]`; answers with xCAT's word for it. */
+  async function arm(name: NodeName, imageName: ImageName, imageVersion?: number): Promise<string> {
+    const node = await known(name)
+    const image = images.get(imageName, imageVersion)
+    const asked =
+      imageVersion === undefined ? imageName : versionName({ name: imageName, version: imageVersion })
+    if (!image) throw new UserError('no such osimage', { what: asked, object: name, status: 404 })
+    if (node.lock)
+      throw new UserError('the node is locked', {
+        what: 'lock=1',
+        allowed: `chdef ${name} lock=0 first`,
+        object: name,
+      })
+    if (node.mac.length === 0)
+      throw new UserError('No MAC address available for this node', {
+        what: 'mac is empty',
+        allowed: `chdef ${name} mac=...`,
+        object: name,
+      })
+    if (node.arch && node.arch !== image.arch)
+      throw new UserError('the image is for another architecture', {
+        what: `${versionName(image)} is ${image.arch}`,
+        allowed: node.arch,
+        object: name,
+      })
+    needs.ramdisk(image.arch) // says what to build when it is not there
+    const deployment = rules.arm(
+      {
+        id: randomBytes(8).toString('hex'),
+        node: name,
+        image: image.name,
+        version: image.version,
+        digest: image.digest,
+        retries: node.installretries ?? 2,
+      },
+      now(),
+    )
+    const before = ofNode.get(name)
+    ofNode.set(name, deployment)
+    await keep(deployment)
+    await updateNode(name, ({ offline: _, ...rest }) => ({ ...rest, osimage: image.name }))
+    await announce(before, deployment)
+    return `sysclone ${image.os.id}${image.os.version}-${image.arch}`
+  }
+
+  /** `nodeset NODE boot|offline`: whatever was intended before is over. */
+  async function setState(name: NodeName, state: 'boot' | 'offline'): Promise<string> {
+    await known(name)
+    const d = ofNode.get(name)
+    if (d && d.state !== 'booted' && d.state !== 'installed') await dismiss(d)
+    await updateNode(name, ({ offline: _, ...rest }) =>
+      state === 'offline' ? { ...rest, offline: true } : rest,
+    )
+    await changed([name])
+    return state
+  }
+
+  async function dismiss(d: Deployment) {
+    ofNode.delete(d.node)
+    await inOrder(() => stored.remove(d.id))
+    emit('node.state', { node: d.node, deployment: d.id, from: d.state, to: 'none', why: 'nodeset' })
+  }
+
+  /** `nodeset NODE stat` */
+  async function stat(name: NodeName): Promise<string> {
+    const node = await known(name)
+    const d = ofNode.get(name)
+    if (node.offline) return 'offline'
+    if (!d || d.state === 'booted') return 'boot'
+    const image = versionName({ name: d.image, version: d.version })
+    const progress = d.state === 'installing' ? ` ${d.phase} ${d.percent ?? 0}%` : ''
+    return `${image} ${d.state}${progress}${d.reason === undefined ? '' : `: ${d.reason}`}`
+  }
+
+  async function known(name: NodeName): Promise<Node> {
+    const node = await nodes.get(name)
+    if (!node) throw new UserError('no such node', { what: name, object: name, status: 404 })
+    return node
+  }
+
+  // ---- what the boot process saw ----
+
+  async function seen(event: Event) {
+    if (!event.node) return
+    const name = event.node as NodeName
+    if (event.type === 'dhcp.ack') addresses.set(name, (event as Event<'dhcp.ack'>).address as Ipv4)
+    const d = ofNode.get(name)
+    if (!d) return
+    if (event.type === 'dhcp.discover' && (event as Event<'dhcp.discover'>).client === 'firmware')
+      await feed(d, { type: 'firmware' })
+    if (isInstallText(event) && event.deployment === d.id) await feed(d, { type: 'text' })
+  }
+
+  // ---- what the node asks for ----
+
+  /** The script for the machine that shows the token of an open deployment; 403 for all others. */
+  async function start({ token, nonce, facts }: Start, peer: Ipv4): Promise<string> {
+    const d = [...ofNode.values()].find((each) => sameSecret(bootToken(key, each.id, each.attempt), token))
+    if (!d) throw refused(peer, 'unknown boot token')
+    const effect = await feed(d, { type: 'start', nonce, peer })
+    if (effect.do === 'refuse') throw refused(peer, effect.why, d)
+    const node = await known(d.node)
+    const image = images.get(d.image, d.version)
+    emit('node.start', { node: d.node, deployment: d.id, peer, attempt: d.attempt })
+    try {
+      if (!image)
+        throw new UserError('the image is missing', { what: `${d.image}:${d.version}`, object: d.node })
+      return needs.script({ node, image, facts, peer, session: sessionKey(key, d.id, d.attempt, nonce) })
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error
+      await feed(ofNode.get(d.node) ?? d, { type: 'refused', reason: error.message })
+      return needs.refusal(error)
+    }
+  }
+
+  function refused(peer: Ipv4, why: string, d?: Deployment): UserError {
+    emit('node.refuse', { peer, why, ...(d && { node: d.node, deployment: d.id }) })
+    return new UserError('refused', {
+      what: why,
+      allowed: 'nodeset NODE osimage=... on the server, then netboot',
+      status: 403,
+    })
+  }
+
+  function ofSession(session: string, peer: Ipv4): Deployment {
+    const id = sessionDeployment(session)
+    const d = [...ofNode.values()].find((each) => each.id === id)
+    if (!d?.nonce || !sameSecret(sessionKey(key, d.id, d.attempt, d.nonce), session))
+      throw refused(peer, 'unknown session', d)
+    return d
+  }
+
+  async function progress(message: Progress, peer: Ipv4): Promise<void> {
+    const d = ofSession(message.session, peer)
+    const { seq, phase, percent, bytes, text } = message
+    const effect = await feed(d, { type: 'progress', seq, phase, percent, bytes })
+    if (effect.do === 'refuse') throw refused(peer, effect.why, d)
+    const more = text === undefined ? {} : { text }
+    const shown = ofNode.get(d.node)?.percent ?? percent
+    emit('node.progress', { node: d.node, deployment: d.id, phase, percent: shown, bytes, ...more })
+  }
+
+  function log(message: { session: string; text: string }, peer: Ipv4): void {
+    const d = ofSession(message.session, peer)
+    emit('node.log', { node: d.node, deployment: d.id, text: message.text })
+  }
+
+  async function finish(message: Finish, peer: Ipv4): Promise<void> {
+    const d = ofSession(message.session, peer)
+    const { result, phase, reason, receipt } = message
+    // What the clone is known by is kept first: "installed" must never be seen without it.
+    if (result === 'ok' && receipt && d.state === 'installing')
+      await updateNode(d.node, (node) => withReceipt(node, receipt))
+    const event = { type: 'finish', result, ...(phase && { phase }), ...(reason && { reason }) } as const
+    const effect = await feed(d, event)
+    if (effect.do === 'refuse') throw refused(peer, effect.why, d)
+    emit('node.finish', { node: d.node, deployment: d.id, result, ...(reason && { why: reason }) })
+  }
+
+  // ---- time ----
+
+  async function tick() {
+    for (const d of [...ofNode.values()]) await feed(d, { type: 'tick' })
+    const waiting = [...ofNode.values()].filter((d) => d.state === 'installed')
+    await Promise.all(waiting.map(lookForClone))
+  }
+
+  async function lookForClone(d: Deployment) {
+    const node = await nodes.get(d.node)
+    const address = node?.ip ?? addresses.get(d.node)
+    if (!node?.cloneHostKeys?.length || !address) return
+    if (await needs.answers(address, node.cloneHostKeys)) await feed(ofNode.get(d.node) ?? d, { type: 'up' })
+  }
+
+  return {
+    arm,
+    setState,
+    stat,
+    seen,
+    start,
+    progress,
+    log,
+    finish,
+    tick,
+    snapshot,
+    changed,
+    flush: () => writes,
+  }
+}
+export type Deployments = Awaited<ReturnType<typeof openDeployments>>
+
+function isInstallText(event: Event): boolean {
+  const kind = (event as { kind?: string }).kind
+  return (event.type === 'http.text' || event.type === 'tftp.start') && kind === 'install'
+}
+
+/** What the next boot and the next ssh contact need to know of the clone. */
+function withReceipt(node: Node, receipt: NonNullable<Finish['receipt']>): Node {
+  const { localLoader: _, ...rest } = node
+  const { espUuid, loader, hostKeys } = receipt
+  return {
+    ...rest,
+    cloneHostKeys: hostKeys.flatMap(fingerprint),
+    ...(espUuid &&
+      loader &&
+      isLoaderPath(loader) &&
+      isVolumeId(espUuid) && { localLoader: { espUuid, path: loader } }),
+  }
+}
+
+// Both are written into GRUB's text of the next boot; the node is not trusted to name anything else.
+const isLoaderPath = (path: string) => /^(\/[A-Za-z0-9._-]+)+\.efi$/i.test(path) && !path.includes('..')
+const isVolumeId = (id: string) => /^[0-9A-F]{4}-[0-9A-F]{4}$/i.test(id)
+
+/** `SHA256:...` of a line of a public key file, as ssh prints it. */
+function fingerprint(line: string): string[] {
+  const blob = line.trim().split(/\s+/)[1]
+  if (!blob || !/^[A-Za-z0-9+/=]+$/.test(blob)) return []
+  return [
+    `SHA256:${createHash('sha256').update(Buffer.from(blob, 'base64')).digest('base64').replace(/=+$/, '')}`,
+  ]
+}

@@ -1,0 +1,67 @@
+// What main tells the boot process: every node with the facts that its boot depends on, whole once, then as deltas.
+import type { Deployment } from '../deploy/deployment.ts'
+import { isOpen } from '../deploy/deployment.ts'
+import type { BlobRef, ImageVersion } from '../image/version.ts'
+import { versionName } from '../image/version.ts'
+import type { Node } from '../node/node.ts'
+import type { BootNode, Delta, Snapshot } from './plan.ts'
+
+/** The boot facts of a node; `image` and `token` belong to its deployment, `ramdisk` is the template of its architecture. */
+export function bootNodeOf(
+  node: Node,
+  install?: { deployment: Deployment; image: ImageVersion | undefined; ramdisk: BlobRef; token: string },
+): BootNode {
+  const { name, mac, ip, arch, netboot, offline, localLoader } = node
+  return {
+    name,
+    mac,
+    kernelArgs: kernelArgs(node),
+    ...(ip && { ip }),
+    ...(arch && { arch }),
+    ...(netboot && { netboot }),
+    ...(offline && { offline }),
+    ...(localLoader && { localLoader }),
+    ...(install && { deployment: deploymentFacts(install) }),
+  }
+}
+
+type Install = NonNullable<Parameters<typeof bootNodeOf>[1]>
+
+function deploymentFacts({
+  deployment,
+  image,
+  ramdisk,
+  token,
+}: Install): NonNullable<BootNode['deployment']> {
+  const { id, state, reason } = deployment
+  const common = { id, token, image: versionName({ name: deployment.image, version: deployment.version }) }
+  if (image) {
+    const why = reason === undefined ? {} : { reason }
+    return { ...common, ...why, state, kernel: image.kernel, initrds: [ramdisk, image.modules] }
+  }
+  // An image that is gone can't be installed; a finished deployment does not need it any more.
+  const gone = { kernel: { digest: deployment.digest, bytes: 0 }, initrds: [] }
+  if (!isOpen(deployment)) return { ...common, ...gone, state, ...(reason !== undefined && { reason }) }
+  return { ...common, ...gone, state: 'failed', reason: `image ${common.image} is missing` }
+}
+
+/** Consoles as xCAT writes them (the last one named is /dev/console), then the node's own words. */
+function kernelArgs({ serialport, serialspeed, serialflow, kcmdline, addkcmdline }: Node): string[] {
+  const flow = serialflow === 'hard' ? 'n8r' : ''
+  const serial =
+    serialport === undefined
+      ? []
+      : ['console=tty0', `console=ttyS${serialport},${serialspeed ?? 115200}${flow}`]
+  return [...serial, ...words(kcmdline), ...words(addkcmdline)]
+}
+
+const words = (text: string | undefined) => (text ?? '').split(/\s+/).filter(Boolean)
+
+/** The snapshot after a delta; undefined when the delta is not the next one, so that the whole must be asked for. */
+export function applyDelta(snapshot: Snapshot, delta: Delta): Snapshot | undefined {
+  if (delta.version !== snapshot.version + 1) return undefined
+  const nodes = new Map(snapshot.nodes.map((node) => [node.name, node]))
+  for (const name of delta.removed) nodes.delete(name)
+  for (const node of delta.changed) nodes.set(node.name, node)
+  return { version: delta.version, nodes: [...nodes.values()] }
+}
