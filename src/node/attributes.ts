@@ -1,0 +1,113 @@
+// The attributes of a node: xCAT's names, their texts, and the rules that hold between them.
+import type { Ipv4, Subnet } from '../address.ts'
+import {
+  ipv4FromNumber,
+  ipv4ToNumber,
+  parseImageName,
+  parseIpv4,
+  parseMac,
+  subnetBroadcast,
+  subnetContains,
+} from '../address.ts'
+import type { Attribute, AttributeTable, Change } from '../attribute.ts'
+import {
+  applyChange,
+  field,
+  flag,
+  kernelArguments,
+  listOf,
+  oneOf,
+  parsedBy,
+  shown,
+  textLike,
+  wholeNumber,
+} from '../attribute.ts'
+import { UserError } from '../fault.ts'
+import type { AddressRange, Network } from './network.ts'
+import type { Node } from './node.ts'
+
+/** A name that a noderange can say: never taken for an exclusion, a range or a list. */
+export function parseGroupName(text: string): string {
+  if (!/^[A-Za-z_][A-Za-z0-9._-]{0,63}$/.test(text))
+    throw new UserError('not a group name', { what: JSON.stringify(text.slice(0, 80)) })
+  return text
+}
+
+const devicePath = textLike(/^\/dev(\/(?!\.)[A-Za-z0-9#+.:=@_-]{1,255}){1,4}$/, 'not a path of a disk')
+const fingerprint = textLike(/^SHA256:[A-Za-z0-9+/]{43}$/, 'not a fingerprint')
+const login = textLike(/^[A-Za-z_][A-Za-z0-9_.-]{0,31}$/, 'not a user name')
+const speeds = [1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400, 460800, 921600]
+const speed = {
+  parse: (text: string) => {
+    if (!speeds.includes(Number(text))) throw new UserError('not a speed', { what: text })
+    return Number(text)
+  },
+  print: String,
+}
+
+const table = {
+  groups: field('groups', listOf(parseGroupName), 'names of groups, with commas between'),
+  mac: field('mac', listOf(parseMac), 'MAC addresses with commas between, the install interface first'),
+  ip: field('ip', parsedBy(parseIpv4), 'an IPv4 address inside a configured network'),
+  arch: field('arch', oneOf('x86_64', 'aarch64', 'ppc64le'), 'x86_64 | aarch64 | ppc64le'),
+  netboot: field('netboot', oneOf('grub2', 'ipxe'), 'grub2 | ipxe; empty: whichever the firmware can'),
+  osimage: field('osimage', parsedBy(parseImageName), 'the name of an osimage'),
+  installdisk: field('installdisk', devicePath, 'a disk, as /dev/sda or /dev/disk/by-id/...; empty: chosen'),
+  serialport: field('serialport', wholeNumber(0, 255), 'the number N of the console ttySN'),
+  serialspeed: field('serialspeed', speed, `baud: ${speeds.join(' ')}`),
+  serialflow: field('serialflow', oneOf('hard', 'soft', 'none'), 'hard | soft | none'),
+  kcmdline: field('kcmdline', kernelArguments, 'kernel arguments: printable ASCII without quotes, \\ ` $'),
+  addkcmdline: field('addkcmdline', kernelArguments, 'further kernel arguments, as kcmdline'),
+  lock: field('lock', flag, '1: nodeset osimage= is refused; 0'),
+  installretries: field('installretries', wholeNumber(0, 10), 'further attempts after the first, 0 to 10'),
+  sshhostkey: field('sshhostkey', fingerprint, 'SHA256:... and 43 characters, as ssh-keygen -lf prints it'),
+  sshuser: field('sshuser', login, 'the user that captures log in as; empty: root'),
+  sshport: field('sshport', wholeNumber(1, 65535), 'the port of sshd, 1 to 65535; empty: 22'),
+  // xCAT stores the osimage's name here; it is the same fact, so it is kept once.
+  provmethod: shown((node) => node.osimage, 'the osimage of the node'),
+  status: shown((node) => node.status, 'what the node was last seen doing'),
+  statustime: shown((node) => node.statustime, 'when that was'),
+} satisfies Record<string, Attribute<Node>>
+export const nodeAttributes: AttributeTable<Node> = table
+
+/** The node after a change, with the rules between its attributes kept. */
+export function changeNode(node: Node, change: Change, networks: readonly Network[]): Node {
+  const changed = applyChange(nodeAttributes, node, change, node.name)
+  checkSerial(changed)
+  if (changed.ip !== undefined && changed.ip !== node.ip) checkAddress(changed, changed.ip, networks)
+  return changed
+}
+
+// xCAT's rule: a console without a speed is a node that can't be installed, so it is said at once.
+function checkSerial({ name, serialport, serialspeed }: Node) {
+  if (serialport !== undefined && serialspeed === undefined)
+    throw new UserError('serialport needs serialspeed', {
+      what: `serialport=${serialport}`,
+      allowed: table.serialspeed.describe,
+      object: name,
+    })
+}
+
+function checkAddress({ name }: Node, ip: Ipv4, networks: readonly Network[]) {
+  const network = networks.find(({ subnet }) => subnetContains(subnet, ip))
+  const why = network ? whyTaken(ip, network) : 'in no configured network'
+  if (why === undefined) return
+  const allowed = networks.map(({ subnet }) => subnetText(subnet)).join(', ')
+  throw new UserError(`ip: ${why}`, { what: ip, allowed: `a free address of ${allowed}`, object: name })
+}
+
+function whyTaken(ip: Ipv4, { subnet, address, gateway, pool }: Network): string | undefined {
+  if (ip === ipv4FromNumber(subnet.base)) return 'the address of the subnet itself'
+  if (ip === subnetBroadcast(subnet)) return 'the broadcast address'
+  if (ip === address) return "the server's own address"
+  if (ip === gateway) return "the gateway's address"
+  // An address of the pool may be leased to a stranger right now.
+  if (pool && inRange(ip, pool)) return `in the pool ${pool.from}-${pool.to}`
+  return undefined
+}
+
+const inRange = (ip: Ipv4, { from, to }: AddressRange) =>
+  ipv4ToNumber(ip) >= ipv4ToNumber(from) && ipv4ToNumber(ip) <= ipv4ToNumber(to)
+
+/** `10.0.0.0/24` */
+export const subnetText = ({ base, prefix }: Subnet): string => `${ipv4FromNumber(base)}/${prefix}`
