@@ -1,0 +1,224 @@
+import { expect, test } from 'vitest'
+import { openDeployments } from '../../services/deploy/deployments.ts'
+import type { Digest, ImageName, Ipv4, NodeName } from '../../src/address.ts'
+import type { Delta } from '../../src/boot/plan.ts'
+import type { Deployment } from '../../src/deploy/deployment.ts'
+import type { Event } from '../../src/events.ts'
+import { UserError } from '../../src/fault.ts'
+import type { ImageVersion } from '../../src/image/version.ts'
+import type { NodeFacts } from '../../src/install/protocol.ts'
+import type { Node } from '../../src/node/node.ts'
+
+const n1 = 'n1' as NodeName
+const peer = '10.0.0.11' as Ipv4
+const thief = '10.0.0.66' as Ipv4
+const nonce = 'a'.repeat(32)
+const digest = (digit: string) => `sha256:${digit.repeat(64)}` as Digest
+const blob = (digit: string) => ({ digest: digest(digit), bytes: 10 })
+const facts: NodeFacts = {
+  firmware: 'bios',
+  secureBoot: false,
+  arch: 'x86_64',
+  memoryKb: 1,
+  disks: [],
+  nics: [],
+}
+const image = {
+  name: 'img' as ImageName,
+  version: 1,
+  digest: digest('1'),
+  arch: 'x86_64',
+  os: { id: 'debian', version: '12', name: 'Debian' },
+  kernel: blob('2'),
+  modules: blob('3'),
+} as ImageVersion
+const hostKey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl root@n1'
+const receipt = {
+  hostKeys: [hostKey],
+  espUuid: 'A1B2-C3D4',
+  loader: '/EFI/debian/grubx64.efi',
+  bytes: 5,
+  seconds: 9,
+}
+
+/** A service over plain maps, which can be opened again as after a crash. */
+async function setUp(node: Partial<Node> = {}) {
+  const nodes = new Map<NodeName, Node>([
+    [n1, { name: n1, groups: [], mac: ['52:54:00:00:00:11'], ip: peer, ...node } as Node],
+  ])
+  const stored = new Map<string, Deployment>()
+  const events: Event[] = []
+  const deltas: Delta[] = []
+  const world = { time: 1_000_000, up: false, refuse: undefined as UserError | undefined }
+  const open = () =>
+    openDeployments({
+      nodes: {
+        get: async (name) => nodes.get(name),
+        list: async () => [...nodes.values()],
+        put: async (each) => void nodes.set(each.name, each),
+      },
+      stored: {
+        list: async () => [...stored.values()],
+        put: async (d) => void stored.set(d.id, d),
+        remove: async (id) => void stored.delete(id),
+      },
+      images: { get: (name, version) => (name === 'img' && (version ?? 1) === 1 ? image : undefined) },
+      ramdisk: () => blob('4'),
+      script: ({ session }) => {
+        if (world.refuse) throw world.refuse
+        return `SESSION=${session}`
+      },
+      refusal: (error) => `REFUSED ${error.message}`,
+      answers: async (_address, keys) => world.up && keys.length > 0,
+      push: (delta) => void deltas.push(delta),
+      key: Buffer.alloc(32, 7),
+      emit: (type, fields) => void events.push({ time: world.time, type, ...fields } as Event),
+      now: () => world.time,
+    })
+  const deployments = await open()
+  const token = () => deltas.at(-1)!.changed[0]!.deployment!.token
+  return { nodes, stored, events, deltas, world, open, deployments, token }
+}
+
+async function installing() {
+  const all = await setUp()
+  await all.deployments.arm(n1, 'img' as ImageName)
+  const script = await all.deployments.start({ token: all.token(), nonce, facts }, peer)
+  return { ...all, session: script.replace('SESSION=', '') }
+}
+const caught = (promise: Promise<unknown>) =>
+  promise.then(
+    () => undefined,
+    (error: UserError) => error,
+  )
+
+test('the whole way of one clone', async () => {
+  const { deployments, token, session, nodes, world, deltas } = await installing()
+  expect(token()).toMatch(/^[0-9a-f]{64}$/)
+  await deployments.progress({ session, seq: 1, phase: 'copy', percent: 50, bytes: 5 }, peer)
+  expect(await deployments.stat(n1)).toBe('img:1 installing copy 50%')
+  await deployments.finish({ session, result: 'ok', receipt }, peer)
+  expect(nodes.get(n1)).toMatchObject({
+    status: 'installed',
+    localLoader: { espUuid: 'A1B2-C3D4', path: '/EFI/debian/grubx64.efi' },
+  })
+  expect(nodes.get(n1)!.cloneHostKeys![0]).toMatch(/^SHA256:[A-Za-z0-9+/]{43}$/)
+  await deployments.tick()
+  expect(nodes.get(n1)!.status).toBe('installed') // nobody answers yet
+  world.up = true
+  await deployments.tick()
+  expect(nodes.get(n1)!.status).toBe('booted')
+  expect(await deployments.stat(n1)).toBe('boot')
+  expect(deltas.at(-1)!.changed[0]!.deployment!.state).toBe('booted')
+})
+
+test('a machine that replays the boot token is refused and told of; the first one goes on', async () => {
+  const { deployments, token, session, events } = await installing()
+  const error = await caught(deployments.start({ token: token(), nonce: 'b'.repeat(32), facts }, thief))
+  expect(error).toMatchObject({ status: 403, fault: { what: `the token is bound to ${peer}` } })
+  expect(events.filter((e) => e.type === 'node.refuse')).toMatchObject([{ peer: thief, node: 'n1' }])
+  expect(await deployments.start({ token: token(), nonce, facts }, peer)).toBe(`SESSION=${session}`)
+  await deployments.finish({ session, result: 'ok', receipt }, peer)
+  expect(await caught(deployments.start({ token: token(), nonce, facts }, peer))).toMatchObject({
+    status: 403,
+  })
+})
+
+test('wrong tokens and sessions are refused', async () => {
+  const { deployments, session } = await installing()
+  const start = { token: 'f'.repeat(64), nonce, facts }
+  expect(await caught(deployments.start(start, thief))).toMatchObject({
+    fault: { what: 'unknown boot token' },
+  })
+  for (const wrong of ['', 'x', `${session}0`, session.replace(/.$/, (c) => (c === '0' ? '1' : '0'))]) {
+    const progress = { session: wrong, seq: 1, phase: 'copy', percent: 1, bytes: 0 }
+    expect(await caught(deployments.progress(progress, thief))).toMatchObject({
+      fault: { what: 'unknown session' },
+    })
+  }
+})
+
+test('a reset begins a new attempt with a new token; the old session is dead', async () => {
+  const { deployments, token, session, world } = await installing()
+  const old = token()
+  world.time += 20_000
+  await deployments.seen({ time: world.time, type: 'dhcp.discover', node: 'n1', client: 'firmware' })
+  expect(token()).not.toBe(old)
+  expect(await caught(deployments.start({ token: old, nonce, facts }, peer))).toMatchObject({ status: 403 })
+  const progress = { session, seq: 2, phase: 'copy', percent: 1, bytes: 0 }
+  expect(await caught(deployments.progress(progress, peer))).toMatchObject({ status: 403 })
+  const again = await deployments.start({ token: token(), nonce: 'c'.repeat(32), facts }, peer)
+  expect(again).not.toContain(session)
+})
+
+test('only an install text of the present deployment moves armed to booting', async () => {
+  const { deployments, nodes, stored, world } = await setUp()
+  await deployments.arm(n1, 'img' as ImageName)
+  const id = [...stored.keys()][0]!
+  const text = { time: world.time, type: 'http.text', node: 'n1', kind: 'install' } as const
+  await deployments.seen({ ...text, deployment: 'older' })
+  await deployments.seen({ ...text, deployment: id, kind: 'local' })
+  expect(nodes.get(n1)!.status).toBeUndefined()
+  await deployments.seen({ ...text, deployment: id })
+  expect(nodes.get(n1)!.status).toBe('netbooting')
+})
+
+test('main killed in the middle: opened again, the same session goes on', async () => {
+  const { open, session, nodes } = await installing()
+  const again = await open()
+  await again.progress({ session, seq: 9, phase: 'copy', percent: 70, bytes: 5 }, peer)
+  await again.finish({ session, result: 'ok', receipt }, peer)
+  expect(nodes.get(n1)!.status).toBe('installed')
+})
+
+test('an image that does not fit is refused with its numbers, and asked again it says the same', async () => {
+  const { deployments, world, token, nodes } = await setUp()
+  await deployments.arm(n1, 'img' as ImageName)
+  world.refuse = new UserError('the disk is too small', {
+    what: 'needs 3 GB, /dev/vda has 1 GB',
+    object: 'n1',
+  })
+  const answer = await deployments.start({ token: token(), nonce, facts }, peer)
+  expect(answer).toBe('REFUSED n1: the disk is too small (needs 3 GB, /dev/vda has 1 GB)')
+  expect(nodes.get(n1)!.status).toBe('failed')
+  expect((await caught(deployments.start({ token: token(), nonce, facts }, peer)))?.message).toContain(
+    'needs 3 GB',
+  )
+})
+
+test('what nodeset refuses, it refuses before anything changes', async () => {
+  const img = 'img' as ImageName
+  const rows: [Partial<Node>, ImageName, number | undefined, string][] = [
+    [{}, 'none' as ImageName, undefined, 'no such osimage'],
+    [{}, img, 9, 'no such osimage'],
+    [{ lock: true }, img, undefined, 'the node is locked'],
+    [{ mac: [] }, img, undefined, 'No MAC address available for this node'],
+    [{ arch: 'aarch64' }, img, undefined, 'the image is for another architecture'],
+  ]
+  for (const [node, name, version, error] of rows) {
+    const { deployments, stored, deltas } = await setUp(node)
+    expect((await caught(deployments.arm(n1, name, version)))?.fault.error).toBe(error)
+    expect([stored.size, deltas.length]).toEqual([0, 0])
+  }
+})
+
+test('nodeset boot ends an intent; the node that was installing is refused from then on', async () => {
+  const { deployments, session, deltas, stored } = await installing()
+  expect(await deployments.setState(n1, 'boot')).toBe('boot')
+  expect(deltas.at(-1)!.changed[0]!).not.toHaveProperty('deployment')
+  expect(stored.size).toBe(0)
+  expect(await caught(deployments.finish({ session, result: 'ok', receipt }, peer))).toMatchObject({
+    status: 403,
+  })
+  await deployments.setState(n1, 'offline')
+  expect(deltas.at(-1)!.changed[0]!.offline).toBe(true)
+  expect(await deployments.stat(n1)).toBe('offline')
+})
+
+test('a receipt can not put words into the loader text', async () => {
+  for (const loader of ["/EFI/x'; reboot #.efi", '/../../x.efi', 'x', '/EFI/a b.efi']) {
+    const { deployments, session, nodes } = await installing()
+    await deployments.finish({ session, result: 'ok', receipt: { ...receipt, loader } }, peer)
+    expect(nodes.get(n1)).not.toHaveProperty('localLoader')
+  }
+})
