@@ -1,0 +1,56 @@
+// The lab's private network: a namespace with one bridge. Nothing in it reaches the host's own network.
+import { readdirSync } from 'node:fs'
+import { must, run } from './command.ts'
+
+export type LabNetwork = {
+  namespace: string
+  /** A command as it must be started to run inside. */
+  inside: (argv: string[]) => string[]
+  /** Makes a tap on the bridge and gives its name. */
+  addTap: () => Promise<string>
+  close: () => Promise<void>
+}
+
+export const serverAddress = '10.77.0.1'
+export const subnet = '10.77.0.0/24'
+export const bridge = 'br0'
+const prefix = 'sysclone-lab-'
+
+/** A namespace named after this process, so that two labs at once never meet. */
+export async function startNetwork(): Promise<LabNetwork> {
+  await sweep()
+  const namespace = `${prefix}${process.pid}`
+  const ip = (...words: string[]) => must(['ip', '-n', namespace, ...words])
+  let taps = 0
+  await must(['ip', 'netns', 'add', namespace])
+  try {
+    await ip('link', 'set', 'lo', 'up')
+    // A bridge takes the lowest address of its ports as its own unless it has one: ARP caches would go stale.
+    await ip('link', 'add', bridge, 'address', '52:54:00:77:00:01', 'type', 'bridge', 'stp_state', '0', 'forward_delay', '0')
+    await ip('addr', 'add', `${serverAddress}/24`, 'dev', bridge)
+    await ip('link', 'set', bridge, 'up')
+  } catch (error) {
+    await run(['ip', 'netns', 'del', namespace])
+    throw error
+  }
+  async function addTap() {
+    const name = `tap${taps++}`
+    await ip('tuntap', 'add', 'dev', name, 'mode', 'tap')
+    await ip('link', 'set', name, 'master', bridge, 'up')
+    return name
+  }
+  return {
+    namespace,
+    inside: (argv) => ['ip', 'netns', 'exec', namespace, ...argv],
+    addTap,
+    close: async () => void (await run(['ip', 'netns', 'del', namespace])),
+  }
+}
+
+/** Namespaces of labs that were killed before they could clean up. */
+async function sweep() {
+  const { stdout } = await run(['ip', 'netns', 'list'])
+  const alive = new Set(readdirSync('/proc'))
+  for (const name of stdout.split('\n').map((line) => line.split(' ')[0]!))
+    if (name.startsWith(prefix) && !alive.has(name.slice(prefix.length))) await run(['ip', 'netns', 'del', name])
+}
