@@ -3,6 +3,7 @@
 export const eventTable = {
   'serve.start': ['process'],
   'serve.exit': ['process', 'code', 'signal'],
+  'serve.fail': ['process', 'why', 'what'],
   'dhcp.discover': ['client', 'arch'],
   'dhcp.offer': ['address', 'file', 'client', 'arch'],
   'dhcp.ack': ['address', 'file', 'client', 'arch', 'leaseSeconds'],

@@ -20,6 +20,7 @@ export type Needs = {
     list(): Promise<Node[]>
     put(node: Node): Promise<void>
   }
+  osimages: { get(name: ImageName): Promise<{ addkcmdline?: string } | undefined> }
   stored: {
     list(): Promise<Deployment[]>
     put(deployment: Deployment): Promise<void>
@@ -52,6 +53,7 @@ export async function openDeployments(needs: Needs) {
   const addresses = new Map<NodeName, Ipv4>() // as last leased; a node need not have a fixed one
   let version = 0
   let writes = Promise.resolve()
+  let pushes = Promise.resolve()
 
   // ---- state ----
 
@@ -103,15 +105,17 @@ export async function openDeployments(needs: Needs) {
 
   // ---- what the boot process knows ----
 
-  function bootNode(node: Node): BootNode {
+  async function bootNode(node: Node): Promise<BootNode> {
     const deployment = ofNode.get(node.name)
     if (!deployment) return bootNodeOf(node)
     const image = images.get(deployment.image, deployment.version)
     const token = bootToken(key, deployment.id, deployment.attempt)
     const ramdisk = image && needs.ramdisk(image.arch)
+    const { addkcmdline } = (await needs.osimages.get(deployment.image)) ?? {}
     return bootNodeOf(node, {
       deployment,
       image,
+      ...(addkcmdline !== undefined && { addkcmdline }),
       token,
       ramdisk: ramdisk ?? { digest: deployment.digest, bytes: 0 },
     })
@@ -119,17 +123,28 @@ export async function openDeployments(needs: Needs) {
 
   async function snapshot(): Promise<Snapshot> {
     const all = await nodes.list()
-    return { version, nodes: all.map(bootNode) }
+    return { version, nodes: await Promise.all(all.map(bootNode)) }
   }
 
-  /** Tells the boot process about nodes that changed or are gone. */
-  async function changed(names: NodeName[]) {
-    const found = await Promise.all(names.map(async (name) => ({ name, node: await nodes.get(name) })))
+  /** Tells the boot process about nodes that changed or are gone; in order, so that it never ends on older facts. */
+  function changed(names: NodeName[]): Promise<void> {
+    const pushed = pushes.then(() => pushChanges(names))
+    pushes = pushed.catch(() => {})
+    return pushed
+  }
+
+  async function pushChanges(names: NodeName[]) {
+    const found = await Promise.all(
+      names.map(async (name) => {
+        const node = await nodes.get(name)
+        return { name, node: node && (await bootNode(node)) }
+      }),
+    )
     for (const { name, node } of found) if (!node) ofNode.delete(name)
     version += 1
     needs.push({
       version,
-      changed: found.flatMap(({ node }) => (node ? [bootNode(node)] : [])),
+      changed: found.flatMap(({ node }) => (node ? [node] : [])),
       removed: found.flatMap(({ name, node }) => (node ? [] : [name])),
     })
   }

@@ -9,13 +9,19 @@ import type { BootNode, Delta, Snapshot } from './plan.ts'
 /** The boot facts of a node; `image` and `token` belong to its deployment, `ramdisk` is the template of its architecture. */
 export function bootNodeOf(
   node: Node,
-  install?: { deployment: Deployment; image: ImageVersion | undefined; ramdisk: BlobRef; token: string },
+  install?: {
+    deployment: Deployment
+    image: ImageVersion | undefined
+    addkcmdline?: string // of the osimage
+    ramdisk: BlobRef
+    token: string
+  },
 ): BootNode {
   const { name, mac, ip, arch, netboot, offline, localLoader } = node
   return {
     name,
     mac,
-    kernelArgs: kernelArgs(node),
+    kernelArgs: [...kernelArgs(node), ...words(install?.addkcmdline)],
     ...(ip && { ip }),
     ...(arch && { arch }),
     ...(netboot && { netboot }),

@@ -57,6 +57,7 @@ async function setUp(node: Partial<Node> = {}) {
         list: async () => [...nodes.values()],
         put: async (each) => void nodes.set(each.name, each),
       },
+      osimages: { get: async () => ({ addkcmdline: 'quiet' }) },
       stored: {
         list: async () => [...stored.values()],
         put: async (d) => void stored.set(d.id, d),
@@ -95,6 +96,7 @@ const caught = (promise: Promise<unknown>) =>
 test('the whole way of one clone', async () => {
   const { deployments, token, session, nodes, world, deltas } = await installing()
   expect(token()).toMatch(/^[0-9a-f]{64}$/)
+  expect(deltas.at(-1)!.changed[0]!.kernelArgs).toEqual(['quiet'])
   await deployments.progress({ session, seq: 1, phase: 'copy', percent: 50, bytes: 5 }, peer)
   expect(await deployments.stat(n1)).toBe('img:1 installing copy 50%')
   await deployments.finish({ session, result: 'ok', receipt }, peer)

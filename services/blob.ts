@@ -1,0 +1,17 @@
+// The process that serves kernels, ramdisks and layers; several of them share one port. Holds no state.
+import { join } from 'node:path'
+import { startBlobServer } from './http/blob.ts'
+import { runChild } from './process.ts'
+
+runChild(async ({ config }, { emit }) => {
+  const folders = [
+    join(config.stateDir, 'images', 'blobs', 'sha256'),
+    join(config.stateDir, 'bootfiles', 'blobs', 'sha256'),
+  ]
+  const servers = await Promise.all(
+    config.networks.map(({ address }) =>
+      startBlobServer({ address, port: config.http.imagePort, folders, emit }),
+    ),
+  )
+  return { close: async () => void (await Promise.all(servers.map((server) => server.close()))) }
+})

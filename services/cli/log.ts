@@ -1,0 +1,34 @@
+// The one log: JSON lines for machines, one short line an event for a person at a terminal.
+import pino from 'pino'
+import type { Event } from '../../src/events.ts'
+
+const problems = new Set([
+  'serve.exit',
+  'serve.fail',
+  'node.refuse',
+  'job.fail',
+  'tftp.fail',
+  'http.fail',
+  'dhcp.nak',
+])
+// What a busy network says all day long.
+const chatter = new Set(['dhcp.discover', 'dhcp.ignore', 'http.blob', 'tftp.start'])
+
+/** @param pretty lines for a person; else JSON lines. @param all also what a busy network says all day long. */
+export function openLog({ pretty, all }: { pretty: boolean; all: boolean }): (event: Event) => void {
+  const logger = pino({ base: null, level: all ? 'debug' : 'info', timestamp: false })
+  return (event) => {
+    const level = problems.has(event.type) ? 'warn' : chatter.has(event.type) ? 'debug' : 'info'
+    if (!pretty) return logger[level]({ ...event, time: new Date(event.time).toISOString() })
+    if (level !== 'debug' || all) process.stdout.write(`${renderEvent(event)}\n`)
+  }
+}
+
+/** `12:00:01 node.progress node=n1 phase=copy percent=40` */
+export function renderEvent({ time, type, ...fields }: Event): string {
+  const words = Object.entries(fields).map(([name, value]) => `${name}=${quoteWord(String(value))}`)
+  return [new Date(time).toTimeString().slice(0, 8), type, ...words].join(' ')
+}
+
+// Text from the network must not move the cursor of the terminal that shows it.
+const quoteWord = (text: string) => (/^[\w.:/@+,-]+$/.test(text) ? text : JSON.stringify(text))

@@ -1,0 +1,259 @@
+// The process that holds the database: API, deployments, node endpoints. It never touches bulk data.
+import { randomBytes } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { ImageName, Ipv4, NodeName } from '../src/address.ts'
+import { subnetContains } from '../src/address.ts'
+import type { Config } from '../src/config.ts'
+import type { Event } from '../src/events.ts'
+import { UserError } from '../src/fault.ts'
+import { osimageOf } from '../src/image/osimage.ts'
+import { planInstall } from '../src/install/plan.ts'
+import { renderRefusal, renderScript } from '../src/install/script.ts'
+import { openDeployments } from './deploy/deployments.ts'
+import { makeEmit } from './emit.ts'
+import { startAdmin } from './http/admin.ts'
+import { startNodeHttp } from './http/node.ts'
+import { openImages } from './images/store.ts'
+import { loadBootfiles } from './loaders/build.ts'
+import type { JobSpec, LeaseRow, Parent, ToMain } from './process.ts'
+import { runChild } from './process.ts'
+import { ensureIdentity } from './remote/identity.ts'
+import { probeHostKey } from './remote/ssh.ts'
+import { openStore } from './store/store.ts'
+
+const tickMs = 3000
+
+runChild(async ({ config }, parent) => {
+  const store = await openStore(join(config.stateDir, 'sysclone.db'))
+  const imagesDir = join(config.stateDir, 'images')
+  const images = await openImages(imagesDir)
+  const bootfiles = await loadBootfiles(config.stateDir, 'x86_64')
+  const { emit, subscribe, publish } = openEvents(parent)
+  const jobs = openJobs(parent)
+  const leases = askForLeases(parent)
+  await ensureIdentity(identityPath(config))
+  await describeImages()
+
+  const deployments = await openDeployments({
+    nodes: store.nodes,
+    osimages: store.osimages,
+    stored: store.deployments,
+    images,
+    ramdisk: (arch) => {
+      if (arch === bootfiles.arch) return bootfiles.ramdisk
+      throw new UserError('no ramdisk for this architecture', { what: arch, allowed: bootfiles.arch })
+    },
+    script: scriptMaker(config),
+    refusal: (error) => renderRefusal(error.fault),
+    answers: async (host, keys) => {
+      const key = await probeHostKey({ host, port: 22, timeoutMs: 2500 })
+      return key !== undefined && keys.includes(key)
+    },
+    push: (delta) => parent.send({ kind: 'send', to: 'boot', body: { type: 'delta', delta } }),
+    key: await serverKey(store.settings),
+    emit,
+    now: Date.now,
+  })
+
+  parent.onMessage((message: ToMain) => {
+    if (message.type === 'leases') return leases.answer(message.ask, message.leases)
+    if (message.type === 'job-ended') return void jobEnded(message).catch(report)
+    if (message.type === 'need-snapshot') return void sendSnapshot().catch(report)
+    publish(message.event)
+    deployments.seen(message.event).catch(report)
+  })
+
+  const node = await startNodeHttp({ socket: nodeSocket(config), ...deployments, now: Date.now })
+  const admin = await startAdmin({
+    socket: config.api.socket,
+    store,
+    networks: config.networks,
+    images,
+    deploy: deployments,
+    capture,
+    leases: leases.ask,
+    nodesChanged: (names) => void deployments.changed(names).catch(report),
+    subscribe,
+    emit,
+  })
+  const timer = setInterval(() => void deployments.tick().catch(report), tickMs)
+
+  function report(error: unknown) {
+    emit('serve.fail', { process: 'main', why: 'internal error', what: String(error).slice(0, 500) })
+  }
+
+  async function sendSnapshot() {
+    const snapshot = await deployments.snapshot()
+    parent.send({ kind: 'send', to: 'boot', body: { type: 'snapshot', snapshot } })
+  }
+
+  /** Rows about images are made anew from the image store, which is the truth about them. */
+  async function describeImages(name?: ImageName) {
+    const newest = new Map(images.list().map((version) => [version.name, version]))
+    for (const version of newest.values()) {
+      if (name !== undefined && version.name !== name) continue
+      await store.osimages.put(osimageOf(version, imagesDir, await store.osimages.get(version.name)))
+    }
+  }
+
+  async function capture(request: { node: NodeName; image: ImageName; acceptHostkey?: string }) {
+    const golden = await store.nodes.get(request.node)
+    if (!golden)
+      throw new UserError('no such node', { what: request.node, object: request.node, status: 404 })
+    const { name, ip, sshport, sshuser, sshhostkey, cloneHostKeys } = golden
+    if (!ip)
+      throw new UserError('the node has no address', {
+        what: 'ip is empty',
+        allowed: `chdef ${name} ip=...`,
+        object: name,
+      })
+    const hostKey = request.acceptHostkey ?? sshhostkey ?? cloneHostKeys?.[0]
+    const job = jobs.start(request.image, {
+      kind: 'capture',
+      node: name,
+      host: ip,
+      port: sshport ?? 22,
+      user: sshuser ?? 'root',
+      image: request.image,
+      ...(hostKey && { hostKey }),
+    })
+    return { job }
+  }
+
+  async function jobEnded({ job, kind, fault, result }: Extract<ToMain, { type: 'job-ended' }>) {
+    const spec = jobs.end(job)
+    const about = { job, kind, ...(spec && { node: spec.node }) }
+    if (fault) {
+      const why = [fault.error, fault.what, fault.allowed].filter(Boolean).join('; ')
+      return emit('job.fail', { ...about, why })
+    }
+    await describeImages()
+    // The key that the capture was allowed to trust is the one to expect from now on.
+    if (spec?.hostKey) await rememberHostKey(spec.node, spec.hostKey)
+    emit('job.done', { ...about, result: result ?? '' })
+  }
+
+  async function rememberHostKey(name: NodeName, sshhostkey: string) {
+    const golden = await store.nodes.get(name)
+    if (golden && golden.sshhostkey !== sshhostkey) await store.nodes.put({ ...golden, sshhostkey })
+  }
+
+  return {
+    async close() {
+      clearInterval(timer)
+      await Promise.all([node.close(), admin.close()])
+      await deployments.flush()
+      await store.close()
+    },
+  }
+})
+
+const nodeSocket = (config: Config) => join(config.stateDir, 'run', 'node.sock')
+const identityPath = (config: Config) => config.ssh.identity ?? join(config.stateDir, 'ssh', 'id_ed25519')
+
+/** Our own events go to the log and to whoever watches here; those of other processes were logged already. */
+function openEvents(parent: Parent) {
+  const listeners = new Set<(event: Event) => void>()
+  const publish = (event: Event) => {
+    for (const listener of listeners) listener(event)
+  }
+  const emit = makeEmit((event) => {
+    parent.send({ kind: 'event', event: event as Event })
+    publish(event as Event)
+  })
+  function subscribe(listener: (event: Event) => void) {
+    listeners.add(listener)
+    return () => void listeners.delete(listener)
+  }
+  return { emit, publish, subscribe }
+}
+
+/** Jobs run in processes of their own that outlive a restart of this one; here is who waits for what. */
+function openJobs(parent: Parent) {
+  const running = new Map<string, JobSpec>()
+  function start(image: ImageName, spec: JobSpec): string {
+    const rival = [...running.values()].find((each) => each.image === image)
+    if (rival)
+      throw new UserError('the image is being captured', {
+        what: `${image} from ${rival.node}`,
+        object: image,
+        status: 409,
+      })
+    const job = randomBytes(6).toString('hex')
+    running.set(job, spec)
+    parent.send({ kind: 'start-job', job, spec })
+    return job
+  }
+  function end(job: string): JobSpec | undefined {
+    const spec = running.get(job)
+    running.delete(job)
+    return spec
+  }
+  return { start, end }
+}
+
+/** Leases belong to the boot process. */
+function askForLeases(parent: Parent) {
+  const waiting = new Map<number, (leases: LeaseRow[]) => void>()
+  let last = 0
+  function ask(): Promise<LeaseRow[]> {
+    const { promise, resolve, reject } = Promise.withResolvers<LeaseRow[]>()
+    last += 1
+    const number = last
+    waiting.set(number, resolve)
+    setTimeout(() => {
+      if (!waiting.delete(number)) return
+      reject(
+        new UserError('the boot process does not answer', {
+          what: 'leases',
+          allowed: 'try again',
+          status: 503,
+        }),
+      )
+    }, 3000)
+    parent.send({ kind: 'send', to: 'boot', body: { type: 'leases', ask: number } })
+    return promise
+  }
+  function answer(number: number, leases: LeaseRow[]) {
+    waiting.get(number)?.(leases)
+    waiting.delete(number)
+  }
+  return { ask, answer }
+}
+
+/** The key that tokens and sessions are made with; made once, kept in the database. */
+async function serverKey(settings: {
+  get(name: string): Promise<string | undefined>
+  put(name: string, value: string): Promise<void>
+}) {
+  const kept = await settings.get('server-key')
+  if (kept) return Buffer.from(kept, 'hex')
+  const key = randomBytes(32)
+  await settings.put('server-key', key.toString('hex'))
+  return key
+}
+
+/** The autoinstall script for one machine; the texts of the phases are read once, at start. */
+function scriptMaker(config: Config): Parameters<typeof openDeployments>[0]['script'] {
+  const folder = join(import.meta.dirname, '..', 'bootfiles', 'ramdisk')
+  const lib = readFileSync(join(folder, 'lib.sh'), 'utf8')
+  const phases = Object.fromEntries(
+    readdirSync(join(folder, 'phases'))
+      .sort()
+      .map((name) => [name, readFileSync(join(folder, 'phases', name), 'utf8')]),
+  )
+  return ({ node, image, facts, session, peer }) => {
+    const { address } = serverFor(config, peer)
+    const url = (port: number) => `http://${address}${port === 80 ? '' : `:${port}`}`
+    const blobUrls = [`${url(config.http.imagePort)}/blobs/sha256`]
+    const serverUrl = url(config.http.port)
+    const { plan, layouts } = planInstall({ node, version: image, facts, session, serverUrl, blobUrls })
+    return renderScript({ plan, layouts, lib, phases })
+  }
+}
+
+/** Our own address as that machine sees us. */
+function serverFor(config: Config, peer: Ipv4) {
+  return config.networks.find(({ subnet }) => subnetContains(subnet, peer)) ?? config.networks[0]!
+}

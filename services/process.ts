@@ -1,0 +1,96 @@
+// What the processes of the server say to each other, through the supervisor (see serve.ts).
+import type { Ipv4, Mac, NodeName } from '../src/address.ts'
+import type { Delta, Snapshot } from '../src/boot/plan.ts'
+import type { Config } from '../src/config.ts'
+import type { Event } from '../src/events.ts'
+import { type Fault, faultOf } from '../src/fault.ts'
+import { type Emit, makeEmit } from './emit.ts'
+
+export type Role = 'main' | 'boot' | 'blob' | 'job'
+
+export type CaptureSpec = {
+  kind: 'capture'
+  node: NodeName
+  host: string
+  port: number
+  user: string
+  hostKey?: string // 'SHA256:...'
+  image: string
+}
+export type JobSpec = CaptureSpec
+
+/** One row of the lease list, as the API shows it. */
+export type LeaseRow = { mac: Mac; address: Ipv4; node?: NodeName; expires: number; state: string }
+
+export type ToMain =
+  | { type: 'event'; event: Event }
+  | { type: 'need-snapshot' } // the boot process has none, or missed a delta
+  | { type: 'leases'; ask: number; leases: LeaseRow[] }
+  | { type: 'job-ended'; job: string; kind: JobSpec['kind']; fault?: Fault; result?: string }
+export type ToBoot =
+  | { type: 'snapshot'; snapshot: Snapshot }
+  | { type: 'delta'; delta: Delta }
+  | { type: 'leases'; ask: number }
+
+/** Child to supervisor. */
+export type Up =
+  | { kind: 'ready' }
+  | { kind: 'fatal'; fault: Fault }
+  | { kind: 'event'; event: Event }
+  | { kind: 'send'; to: 'main'; body: ToMain }
+  | { kind: 'send'; to: 'boot'; body: ToBoot }
+  | { kind: 'start-job'; job: string; spec: JobSpec }
+/** Supervisor to child. */
+export type Down =
+  | { kind: 'begin'; config: Config; spec?: JobSpec; job?: string }
+  | { kind: 'message'; body: ToMain | ToBoot }
+  | { kind: 'stop' }
+
+export type Parent = { emit: Emit; send(message: Up): void; onMessage(handle: (body: any) => void): void }
+
+/**
+ * Runs the body of a child process: waits for its configuration, says ready when `start` resolves, stops on `stop` or
+ * when the supervisor is gone. A fault at start is told to the supervisor, which decides.
+ */
+export function runChild(
+  start: (
+    begin: Extract<Down, { kind: 'begin' }>,
+    parent: Parent,
+  ) => Promise<{ close(): Promise<void> | void }>,
+) {
+  const waiting: unknown[] = []
+  let handle: ((body: any) => void) | undefined
+  let running: Promise<{ close(): Promise<void> | void }> | undefined
+  const send = (message: Up) => {
+    if (process.connected) process.send?.(message)
+  }
+  const parent: Parent = {
+    emit: makeEmit((event) => send({ kind: 'event', event: event as Event })),
+    send,
+    onMessage(next) {
+      handle = next
+      for (const body of waiting.splice(0)) next(body)
+    },
+  }
+  process.on('message', (message: Down) => {
+    if (message.kind === 'begin') running = start(message, parent)
+    if (message.kind === 'begin') running?.then(() => send({ kind: 'ready' }), fatal)
+    if (message.kind === 'message') handle ? handle(message.body) : waiting.push(message.body)
+    if (message.kind === 'stop') void stop()
+  })
+  process.on('disconnect', () => void stop())
+  // Ctrl-C reaches the whole process group; the supervisor tells us when to end.
+  process.on('SIGINT', () => {})
+
+  function fatal(error: unknown) {
+    send({ kind: 'fatal', fault: faultOf(error) })
+    process.exitCode = 1
+    setTimeout(() => process.exit(1), 100)
+  }
+  async function stop() {
+    const timer = setTimeout(() => process.exit(1), 4000)
+    await running?.then((child) => child.close()).catch(() => {})
+    clearTimeout(timer)
+    process.exit(0)
+  }
+}

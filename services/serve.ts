@@ -1,0 +1,152 @@
+// The supervisor: starts the other processes, restarts whichever dies, relays their messages, writes the one log.
+import { type ChildProcess, fork } from 'node:child_process'
+import { join } from 'node:path'
+import type { Config } from '../src/config.ts'
+import type { Event } from '../src/events.ts'
+import { type Fault, UserError } from '../src/fault.ts'
+import { makeEmit } from './emit.ts'
+import type { Down, JobSpec, Role, ToBoot, ToMain, Up } from './process.ts'
+
+const backoffMs = { first: 100, most: 5000, healthyAfter: 10_000 }
+const queueLimit = 20_000 // messages kept for a process that is being restarted
+
+type Child = { name: string; role: Role; process: ChildProcess; startedAt: number; ready: boolean }
+
+/**
+ * Starts everything and resolves when all of it is ready.
+ * @param log gets every event, once; must not throw
+ * @throws UserError what the first process that could not start said
+ */
+export async function startServer({ config, log }: { config: Config; log: (event: Event) => void }) {
+  const children = new Map<string, Child>()
+  const queued = { main: [] as ToMain[], boot: [] as ToBoot[] }
+  const delays = new Map<string, number>()
+  const timers = new Set<NodeJS.Timeout>()
+  let stopping = false
+  let started = false
+  const emit = makeEmit((event) => observe(event as Event, 'serve'))
+
+  const workers = Array.from({ length: config.http.workers }, (_, i) => `blob${i + 1}`)
+  const awaited = new Set(['main', 'boot', ...workers])
+  const firstStart = Promise.withResolvers<void>()
+  const failStart = ({ error, ...more }: Fault) => firstStart.reject(new UserError(error, more))
+  spawnChild('main', 'main')
+  spawnChild('boot', 'boot')
+  for (const name of workers) spawnChild(name, 'blob')
+
+  function spawnChild(name: string, role: Role, job?: { id: string; spec: JobSpec }) {
+    const child = fork(join(import.meta.dirname, `${role}.ts`), [], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    })
+    const entry: Child = { name, role, process: child, startedAt: Date.now(), ready: false }
+    children.set(name, entry)
+    child.on('message', (message: Up) => receive(entry, message))
+    child.on('error', () => {}) // a failed send; the exit that follows says it all
+    child.on('exit', (code, signal) => exited(entry, code, signal, job))
+    tell(entry, { kind: 'begin', config, ...(job && { job: job.id, spec: job.spec }) })
+    return entry
+  }
+
+  function tell(child: Child, message: Down) {
+    if (child.process.connected) child.process.send(message, () => {})
+  }
+
+  function receive(child: Child, message: Up) {
+    switch (message.kind) {
+      case 'ready':
+        child.ready = true
+        emit('serve.start', { process: child.name })
+        for (const body of child.role === 'main' ? queued.main.splice(0) : [])
+          tell(child, { kind: 'message', body })
+        for (const body of child.role === 'boot' ? queued.boot.splice(0) : [])
+          tell(child, { kind: 'message', body })
+        awaited.delete(child.name)
+        if (awaited.size === 0) firstStart.resolve()
+        return
+      case 'fatal':
+        if (!started && child.role !== 'job') return failStart(message.fault)
+        return emit('serve.fail', { process: child.name, why: message.fault.error, what: message.fault.what })
+      case 'event':
+        return observe(message.event, child.name)
+      case 'send':
+        return message.to === 'main' ? relay('main', message.body) : relay('boot', message.body)
+      case 'start-job':
+        emit('job.start', { job: message.job, kind: message.spec.kind, node: message.spec.node })
+        return void spawnChild(`job ${message.job}`, 'job', { id: message.job, spec: message.spec })
+    }
+  }
+
+  /** Every event goes to the log; main gets those that it did not emit itself. */
+  function observe(event: Event, from: string) {
+    log(event)
+    if (from !== 'main') relay('main', { type: 'event', event })
+  }
+
+  function relay(to: 'main', body: ToMain): void
+  function relay(to: 'boot', body: ToBoot): void
+  function relay(to: 'main' | 'boot', body: ToMain | ToBoot) {
+    const child = children.get(to)
+    if (child?.ready && child.process.connected) return tell(child, { kind: 'message', body })
+    const queue = queued[to] as unknown[]
+    queue.push(body)
+    if (queue.length > queueLimit) queue.shift()
+  }
+
+  function exited(
+    child: Child,
+    code: number | null,
+    signal: string | null,
+    job?: { id: string; spec: JobSpec },
+  ) {
+    children.delete(child.name)
+    if (stopping) return
+    const how = signal ? { signal } : { code: code ?? -1 }
+    if (child.role === 'job') {
+      if (code === 0 && job) return
+      const what = signal ? `ended by ${signal}` : `exit code ${code}`
+      if (job)
+        relay('main', {
+          type: 'job-ended',
+          job: job.id,
+          kind: job.spec.kind,
+          fault: { error: 'the job died', what },
+        })
+      return
+    }
+    emit('serve.exit', { process: child.name, ...how })
+    if (!started)
+      return failStart({ error: `the ${child.name} process did not start`, what: JSON.stringify(how) })
+    const healthy = Date.now() - child.startedAt > backoffMs.healthyAfter
+    const delay = healthy ? backoffMs.first : (delays.get(child.name) ?? backoffMs.first)
+    delays.set(child.name, Math.min(delay * 2, backoffMs.most))
+    const timer = setTimeout(() => {
+      timers.delete(timer)
+      if (!stopping) spawnChild(child.name, child.role)
+    }, delay)
+    timers.add(timer)
+  }
+
+  async function close() {
+    stopping = true
+    for (const timer of timers) clearTimeout(timer)
+    await Promise.all([...children.values()].map(endChild))
+  }
+
+  async function endChild(child: Child) {
+    if (child.process.exitCode !== null || child.process.signalCode !== null) return
+    const gone = new Promise((done) => child.process.once('exit', done))
+    tell(child, { kind: 'stop' })
+    const timer = setTimeout(() => child.process.kill('SIGKILL'), 5000)
+    await gone
+    clearTimeout(timer)
+  }
+
+  try {
+    await firstStart.promise
+    started = true
+  } catch (error) {
+    await close()
+    throw error
+  }
+  return { close, pids: () => Object.fromEntries([...children].map(([name, c]) => [name, c.process.pid])) }
+}
