@@ -1,0 +1,118 @@
+# shellcheck shell=sh
+# Reads: blobs, layer, bytes. Leaves: the image's files under $TARGET.
+# Layers are disjoint and are unpacked side by side; the one that holds the directories comes last, because unpacking
+# files changes the times of the directories they lie in.
+# shellcheck source=../lib.sh
+. "$INSTALLER/lib.sh"
+
+total=$(fact bytes)
+work=$STATE/layers
+mkdir -p "$work"
+RECORD=10240 # bytes of a tar record, which is what a checkpoint counts
+
+# fetch HEX BYTES   The blob on standard output. A connection that breaks is taken up where it broke, at the next base
+# URL. A minute without a new byte counts as broken; some five minutes of nothing but that end it.
+fetch() {
+    got=0
+    lost=0
+    while [ "$got" -lt "$2" ]; do
+        for base in $(facts blobs); do
+            # With -C curl itself refuses a server that answers a request for the rest with the whole.
+            curl -sS -f --connect-timeout 10 --speed-limit 1 --speed-time 60 -C "$got" \
+                -w '%{stderr}\n%{http_code} %{size_download}\n' "$base/blobs/sha256/$1" 2> "$work/$1.curl" || true
+            read -r code more <<END
+$(tail -n 1 "$work/$1.curl")
+END
+            case $more in *[!0-9]* | '') more=0 ;; esac
+            got=$((got + more))
+            [ "$got" -lt "$2" ] || return 0
+            [ "$more" -eq 0 ] || lost=0
+            case $code in 4*) lost=$((lost + 30)) ;; *) lost=$((lost + 1)) ;; esac
+            if [ $lost -gt 150 ]; then
+                echo "$base/blobs/sha256/$1 cannot be fetched: $(grep -m 1 curl: "$work/$1.curl" || echo "HTTP $code")" > "$work/$1.lost"
+                return 1
+            fi
+            sleep 2
+        done
+    done
+}
+
+# A stage that fails still reads to the end: the digest of what came says whether the blob or the disk is at fault.
+expand() {
+    zstd -q -d -c 2> "$work/$1.zstd" || echo 'zstd: cannot be decompressed' >> "$work/$1.bad"
+    cat > /dev/null
+}
+write() {
+    /usr/sbin/tar -x -p -f - -C "$TARGET" --same-owner --numeric-owner --xattrs --xattrs-include='*' --acls \
+        --warning=no-timestamp --checkpoint=400 --checkpoint-action="exec=echo \$TAR_CHECKPOINT > $work/$1.records" \
+        2> "$work/$1.tar" || tail -n 1 "$work/$1.tar" >> "$work/$1.bad"
+    cat > /dev/null
+}
+
+# unpack DIGEST BYTES   One layer, checked while it streams.
+unpack() {
+    hex=${1#sha256:}
+    mkfifo "$work/$hex.copy"
+    sha256sum_of_copy "$hex" &
+    fetch "$hex" "$2" | tee "$work/$hex.copy" | expand "$hex" | write "$hex" || true
+    wait $!
+    read -r came _ < "$work/$hex.sum"
+    if [ -s "$work/$hex.lost" ]; then
+        echo "layer $1: $(cat "$work/$hex.lost")" > "$work/$hex.why"
+    elif [ "$came" != "$hex" ]; then
+        echo "layer $1 is corrupt: the bytes that came have sha256:$came" > "$work/$hex.why"
+    elif [ -s "$work/$hex.bad" ]; then
+        echo "layer $1 cannot be unpacked: $(cat "$work/$hex.bad")" > "$work/$hex.why"
+    else
+        echo ok > "$work/$hex.done"
+    fi
+}
+sha256sum_of_copy() { /usr/sbin/sha256sum < "$work/$1.copy" > "$work/$1.sum"; }
+
+# unpacked   Bytes of tar so far, over all layers.
+unpacked() {
+    facts layer | {
+        sum=0
+        while read -r digest _ tarbytes _; do
+            hex=${digest#sha256:}
+            here=0
+            [ ! -s "$work/$hex.records" ] || here=$(($(cat "$work/$hex.records") * RECORD))
+            if [ -e "$work/$hex.done" ] || [ "$here" -gt "$tarbytes" ]; then here=$tarbytes; fi
+            sum=$((sum + here))
+        done
+        echo $sum
+    }
+}
+
+# Copying is from 6 to 84 percent of the whole.
+tell() {
+    now=$(unpacked)
+    report $((6 + now * 78 / (total > 0 ? total : 1))) "$now" "$((now / 1000000)) of $((total / 1000000)) MB"
+}
+
+# copy WHICH   All layers of that kind (parallel, last) at once, with a report a second.
+copy() {
+    wanted=
+    for digest in $(facts layer | sed -n "s| .* $1\$||p"); do
+        bytes=$(facts layer | sed -n "s|^$digest \([0-9]*\) .*|\1|p")
+        wanted="$wanted ${digest#sha256:}"
+        run unpack "$digest" "$bytes" &
+    done
+    if [ -n "$DRY_RUN" ]; then
+        wait
+        return
+    fi
+    for hex in $wanted; do
+        until [ -e "$work/$hex.done" ]; do
+            for other in $wanted; do
+                [ ! -s "$work/$other.why" ] || fail "$(cat "$work/$other.why")"
+            done
+            tell
+            sleep 1
+        done
+    done
+    tell
+}
+
+copy parallel
+copy last
