@@ -1,0 +1,24 @@
+#!/bin/sh
+# archive.sh   Writes the named files as one tar archive to stdout. Changes nothing.
+# stdin: the root directory (a line), `zstd` or `plain` (a line), then the names, each ended by NUL.
+# With zstd each 4 MiB of the archive are one frame. stderr ends with `sysclone: tar exit N`.
+set -eu
+LC_ALL=C
+PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+export LC_ALL PATH
+unset TAR_OPTIONS POSIXLY_CORRECT ZSTD_CLEVEL ZSTD_NBTHREADS
+IFS= read -r root
+IFS= read -r form
+cd "$root"
+
+# atime would change with every capture; ctime stays, it tells later what has changed.
+archive() {
+    code=0
+    tar -c -f - --format=posix --pax-option=delete=atime --xattrs '--xattrs-include=*' --acls --sparse --numeric-owner \
+        --null --verbatim-files-from --no-recursion -T - || code=$?
+    echo "sysclone: tar exit $code" >&2
+}
+case $form in
+plain) archive ;;
+zstd) archive | split -b 4194304 --filter='zstd -1 -q -c' - ;;
+esac

@@ -1,0 +1,235 @@
+// An image version as OCI image manifest and config (image-spec 1.0), so that skopeo, podman and registries can read it.
+// What only we need stands in labels of the config, and in annotations of layers and manifest.
+import { createHash } from 'node:crypto'
+import type { Static, TSchema } from 'typebox'
+import { Type } from 'typebox'
+import { Value } from 'typebox/value'
+import type { Digest, ImageName } from '../address.ts'
+import { parseDigest } from '../address.ts'
+import { WireError } from '../fault.ts'
+import type { BlobRef, DiskLayout, ImageVersion, Layer } from './version.ts'
+
+export const manifestType = 'application/vnd.oci.image.manifest.v1+json'
+const configType = 'application/vnd.oci.image.config.v1+json'
+const layerType = 'application/vnd.oci.image.layer.v1.tar+zstd'
+
+/** All that is known of a version before it has a number. */
+export type ImageContent = Omit<ImageVersion, 'name' | 'version' | 'digest' | 'tarBytes'>
+
+const goArch = { x86_64: 'amd64', aarch64: 'arm64', ppc64le: 'ppc64le' } as const
+
+export const digestOf = (bytes: Uint8Array): Digest =>
+  `sha256:${createHash('sha256').update(bytes).digest('hex')}` as Digest
+
+/** `config` is to be stored as a blob, `manifest` too; its digest is the identity of the version. */
+export function renderImage(image: ImageContent): { config: Buffer; manifest: Buffer } {
+  const config = Buffer.from(JSON.stringify(configOf(image)))
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: manifestType,
+    config: { mediaType: configType, digest: digestOf(config), size: config.length },
+    layers: image.layers.map((layer) => ({
+      mediaType: layerType,
+      digest: layer.digest,
+      size: layer.bytes,
+      annotations: {
+        'sysclone.tar.bytes': String(layer.tarBytes),
+        'sysclone.entries': String(layer.entryCount),
+        'sysclone.directories': String(layer.directories),
+      },
+    })),
+    annotations: {
+      'org.opencontainers.image.created': image.createdAt,
+      'sysclone.kernel': renderRef(image.kernel),
+      'sysclone.modules': renderRef(image.modules),
+      'sysclone.manifest': renderRef(image.manifest),
+    },
+  }
+  return { config, manifest: Buffer.from(JSON.stringify(manifest)) }
+}
+
+function configOf(image: ImageContent) {
+  return {
+    created: image.createdAt,
+    architecture: goArch[image.arch],
+    os: 'linux',
+    config: {
+      Labels: {
+        'sysclone.source': image.source,
+        'sysclone.arch': image.arch,
+        'sysclone.firmware': image.firmware,
+        'sysclone.os.id': image.os.id,
+        'sysclone.os.version': image.os.version,
+        'sysclone.os.name': image.os.name,
+        'sysclone.kernel.release': image.kernelRelease,
+        'sysclone.ssh.hostkeys': image.sshHostKeyTypes.join(' '),
+        'sysclone.layout': JSON.stringify(image.layout),
+        'sysclone.layers': 'disjoint',
+      },
+    },
+    rootfs: { type: 'layers', diff_ids: image.layers.map((layer) => layer.diffId) },
+    history: image.layers.map(() => ({ created: image.createdAt, created_by: 'sysclone capture' })),
+  }
+}
+
+/** `sha256:HEX BYTES` */
+const renderRef = ({ digest, bytes }: BlobRef): string => `${digest} ${bytes}`
+
+function parseRef(text: string): BlobRef {
+  const [digest = '', bytes = ''] = text.split(' ')
+  if (!/^\d{1,16}$/.test(bytes)) throw new WireError(`image: blob reference ${JSON.stringify(text.slice(0, 100))}`)
+  return { digest: digestText(digest), bytes: Number(bytes) }
+}
+
+function digestText(text: string): Digest {
+  try {
+    return parseDigest(text)
+  } catch {
+    throw new WireError(`image: digest ${JSON.stringify(text.slice(0, 100))}`)
+  }
+}
+
+const Descriptor = Type.Object({
+  mediaType: Type.String(),
+  digest: Type.String(),
+  size: Type.Integer({ minimum: 0 }),
+  annotations: Type.Optional(Type.Record(Type.String(), Type.String())),
+})
+const Manifest = Type.Object({
+  config: Descriptor,
+  layers: Type.Array(Descriptor, { maxItems: 1000 }),
+  annotations: Type.Record(Type.String(), Type.String()),
+})
+const Config = Type.Object({
+  config: Type.Object({ Labels: Type.Record(Type.String(), Type.String()) }),
+  rootfs: Type.Object({ diff_ids: Type.Array(Type.String()) }),
+})
+const Filesystem = Type.Object({
+  type: Type.String(),
+  uuid: Type.Optional(Type.String()),
+  label: Type.Optional(Type.String()),
+  mountpoint: Type.Optional(Type.String()),
+  usedBytes: Type.Optional(Type.Number()),
+  features: Type.Optional(Type.String()),
+})
+const Layout = Type.Object({
+  fstab: Type.String(),
+  disks: Type.Array(
+    Type.Object({
+      path: Type.String(),
+      bytes: Type.Number(),
+      sectorBytes: Type.Number(),
+      label: Type.Union([Type.Literal('gpt'), Type.Literal('dos')]),
+      id: Type.Optional(Type.String()),
+      partitions: Type.Array(
+        Type.Object({
+          number: Type.Integer(),
+          start: Type.Integer(),
+          size: Type.Integer(),
+          type: Type.String(),
+          name: Type.Optional(Type.String()),
+          uuid: Type.Optional(Type.String()),
+          attrs: Type.Optional(Type.String()),
+          bootable: Type.Optional(Type.Boolean()),
+          filesystem: Type.Optional(Filesystem),
+        }),
+      ),
+    }),
+  ),
+})
+
+/** The digest of the config that a manifest names. */
+export const configDigest = (manifest: Buffer): Digest =>
+  digestText(parseAs(Manifest, manifest.toString('utf8'), 'manifest').config.digest)
+
+/** The version that manifest and config describe. Throws WireError when they are not of our making. */
+export function parseImage(name: ImageName, version: number, manifest: Buffer, config: Buffer): ImageVersion {
+  const m = parseAs(Manifest, manifest.toString('utf8'), 'manifest')
+  const c = parseAs(Config, config.toString('utf8'), 'config')
+  const label = (key: string) => required(c.config.Labels[key], key)
+  const annotation = (key: string) => required(m.annotations[key], key)
+  const layers = m.layers.map((layer, i) => layerOf(layer, required(c.rootfs.diff_ids[i], 'diff_ids')))
+  return {
+    name,
+    version,
+    digest: digestOf(manifest),
+    createdAt: annotation('org.opencontainers.image.created'),
+    source: label('sysclone.source'),
+    arch: oneOf(label('sysclone.arch'), ['x86_64', 'aarch64', 'ppc64le']),
+    firmware: oneOf(label('sysclone.firmware'), ['bios', 'uefi']),
+    os: { id: label('sysclone.os.id'), version: label('sysclone.os.version'), name: label('sysclone.os.name') },
+    kernelRelease: label('sysclone.kernel.release'),
+    kernel: parseRef(annotation('sysclone.kernel')),
+    modules: parseRef(annotation('sysclone.modules')),
+    layers,
+    manifest: parseRef(annotation('sysclone.manifest')),
+    layout: parseAs(Layout, label('sysclone.layout'), 'layout') as DiskLayout,
+    sshHostKeyTypes: label('sysclone.ssh.hostkeys').split(' ').filter(Boolean),
+    tarBytes: layers.reduce((sum, layer) => sum + layer.tarBytes, 0),
+  }
+}
+
+function layerOf(layer: Static<typeof Descriptor>, diffId: string): Layer {
+  const note = (key: string) => required(layer.annotations?.[key], key)
+  return {
+    digest: digestText(layer.digest),
+    bytes: layer.size,
+    diffId: digestText(diffId),
+    tarBytes: Number(note('sysclone.tar.bytes')),
+    entryCount: Number(note('sysclone.entries')),
+    directories: note('sysclone.directories') === 'true',
+  }
+}
+
+function required(value: string | undefined, key: string): string {
+  if (value === undefined) throw new WireError(`image: ${key} is missing`)
+  return value
+}
+
+function oneOf<T extends string>(value: string, allowed: readonly T[]): T {
+  const found = allowed.find((word) => word === value)
+  if (found === undefined) throw new WireError(`image: ${value} is none of ${allowed.join(', ')}`)
+  return found
+}
+
+function parseAs<T extends TSchema>(schema: T, json: string, what: string): Static<T> {
+  let value: unknown
+  try {
+    value = JSON.parse(json)
+  } catch {
+    throw new WireError(`image: ${what} is not JSON`)
+  }
+  if (!Value.Check(schema, value)) throw new WireError(`image: ${what} out of shape`)
+  return value as Static<T>
+}
+
+const Index = Type.Object({
+  schemaVersion: Type.Literal(2),
+  manifests: Type.Array(Descriptor, { maxItems: 100_000 }),
+})
+/** index.json of the layout: one row a version, named `img:3`. Rows of other tools are kept as they are. */
+export type ImageIndex = Static<typeof Index>
+
+export const emptyIndex = (): ImageIndex => ({ schemaVersion: 2, manifests: [] })
+export const parseIndex = (json: string): ImageIndex => parseAs(Index, json, 'index.json')
+export const renderIndex = (index: ImageIndex): string => `${JSON.stringify(index, null, 2)}\n`
+
+export type IndexRow = { name: ImageName; version: number; digest: Digest }
+const refName = 'org.opencontainers.image.ref.name'
+
+export function indexRows(index: ImageIndex): IndexRow[] {
+  return index.manifests.flatMap(({ annotations, digest }) => {
+    const match = /^([A-Za-z0-9][A-Za-z0-9._-]{0,63}):([1-9]\d{0,8})$/.exec(annotations?.[refName] ?? '')
+    if (match === null || !/^sha256:[0-9a-f]{64}$/.test(digest)) return []
+    return [{ name: match[1] as ImageName, version: Number(match[2]), digest: digest as Digest }]
+  })
+}
+
+export function withVersion(index: ImageIndex, row: IndexRow, size: number): ImageIndex {
+  const annotations = { [refName]: `${row.name}:${row.version}` }
+  const added = { mediaType: manifestType, digest: row.digest, size, annotations }
+  return { ...index, manifests: [...index.manifests, added] }
+}
+
+export const nextVersion = (index: ImageIndex, name: ImageName): number =>
+  1 + Math.max(0, ...indexRows(index).filter((row) => row.name === name).map((row) => row.version))
