@@ -16,7 +16,10 @@ export function embedBiosCore(
 ) {
   const core = readFileSync(images.bios)
   if (core.length > room.bytes)
-    throw new UserError('GRUB core does not fit', { what: `${core.length} bytes into ${room.bytes}`, object: disk })
+    throw new UserError('GRUB core does not fit', {
+      what: `${core.length} bytes into ${room.bytes}`,
+      object: disk,
+    })
   const first = room.at / sector
   core.writeBigUInt64LE(BigInt(first + 1), 0x1f4)
   core.writeUInt16LE(Math.ceil(core.length / sector) - 1, 0x1fc)

@@ -11,7 +11,11 @@ export const recipeKey = (recipe: unknown) =>
   createHash('sha256').update(JSON.stringify(recipe)).digest('hex').slice(0, 16)
 
 /** The path of `name` in the cache; built by `build(temporary path)` when it is not there. */
-export async function cached(cache: string, name: string, build: (path: string) => Promise<void>): Promise<string> {
+export async function cached(
+  cache: string,
+  name: string,
+  build: (path: string) => Promise<void>,
+): Promise<string> {
   const path = join(cache, name)
   if (existsSync(path)) return path
   mkdirSync(cache, { recursive: true })
@@ -35,7 +39,9 @@ function lock(path: string): Promise<() => void> {
   })
   return new Promise((resolve, reject) => {
     holder.once('error', reject)
-    holder.once('exit', (code) => reject(new UserError('cannot lock the cache', { what: `flock ended with ${code}`, object: path })))
+    holder.once('exit', (code) =>
+      reject(new UserError('cannot lock the cache', { what: `flock ended with ${code}`, object: path })),
+    )
     createInterface(holder.stdout).once('line', () => resolve(() => holder.stdin.end()))
   })
 }

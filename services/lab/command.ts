@@ -27,7 +27,10 @@ export async function must(argv: string[], options: Options = {}): Promise<strin
   const { code, stdout, stderr } = await run(argv, options)
   if (code === 0) return stdout
   const said = (stderr.trim() || stdout.trim()).split('\n').slice(-5).join(' | ')
-  throw new UserError(`${argv[0]} ended with ${code}`, { what: said || 'it said nothing', object: argv.join(' ').slice(0, 200) })
+  throw new UserError(`${argv[0]} ended with ${code}`, {
+    what: said || 'it said nothing',
+    object: argv.join(' ').slice(0, 200),
+  })
 }
 
 export type Running = {
@@ -51,8 +54,12 @@ export function start(argv: string[], log: string, env: Record<string, string> =
   closeSync(out)
   let end: string | undefined
   const exit = ended(child, 'setpriv').then(
-    (code) => void (end = `exit code ${code}`),
-    (error: Error) => void (end = error.message),
+    (code) => {
+      end = `exit code ${code}`
+    },
+    (error: Error) => {
+      end = error.message
+    },
   )
   async function stop(graceMs = 5000) {
     child.kill('SIGTERM')

@@ -1,11 +1,20 @@
 // The golden client of the lab: a small Debian with kernel, sshd and both GRUBs on one disk that boots by BIOS and by
 // UEFI. Made of plain files: no loop device, no mount, and no vfat in the host's kernel.
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
-import { chmodSync, cpSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
+import { embedBiosCore } from './bios-boot.ts'
 import { cached, recipeKey } from './cache.ts'
 import { must } from './command.ts'
-import { embedBiosCore } from './bios-boot.ts'
 
 export type Golden = {
   disk: string // raw, sparse; never written to: machines run on a snapshot of it
@@ -41,13 +50,16 @@ const leftOut = [
   '/usr/share/man/*',
   '/usr/share/locale/*',
   '/lib/modules/*/kernel/sound/*',
-  ...['gpu', 'media', 'staging', 'infiniband', 'net/wireless'].map((d) => `/lib/modules/*/kernel/drivers/${d}/*`),
+  ...['gpu', 'media', 'staging', 'infiniband', 'net/wireless'].map(
+    (d) => `/lib/modules/*/kernel/drivers/${d}/*`,
+  ),
 ]
 const root = { suite: 'bookworm', packages, leftOut }
 const sector = 512
 const mib = 1024 * 1024
 const layout = { diskBytes: 3072 * mib, bios: 1 * mib, esp: 2 * mib, espBytes: 64 * mib, root: 66 * mib }
-const commandLine = 'console=tty0 console=ttyS0,115200 net.ifnames=0 no_timer_check tsc=reliable mitigations=off quiet'
+const commandLine =
+  'console=tty0 console=ttyS0,115200 net.ifnames=0 no_timer_check tsc=reliable mitigations=off quiet'
 /** Raised when what is written below changes the disk: a cached disk of another recipe is not used. */
 const diskRecipe = { root, layout, commandLine, version: 1 }
 
@@ -86,9 +98,13 @@ function mmdebstrap() {
 
 /** The mirrors this machine itself uses for the suite; none: mmdebstrap's own default. */
 async function mirrors(): Promise<string[]> {
-  const targets = await must(
-    ['apt-get', 'indextargets', '--format', 'deb $(SITE) $(RELEASE) $(COMPONENT)', 'Created-By: Packages'],
-  )
+  const targets = await must([
+    'apt-get',
+    'indextargets',
+    '--format',
+    'deb $(SITE) $(RELEASE) $(COMPONENT)',
+    'Created-By: Packages',
+  ])
   const lines = [...new Set(targets.split('\n'))].filter((line) =>
     /^deb \S+\/debian(-security)?\/? bookworm(-updates|-security)? main$/.test(line),
   )
@@ -112,7 +128,8 @@ async function buildDisk(tar: string, folder: string, say: Say) {
   await makeEsp(disk, ids.esp, cores.uefi)
   embedBiosCore(disk, { at: layout.bios, bytes: layout.esp - layout.bios }, cores)
   await makeRoot(disk, tree, ids.root)
-  for (const path of [tree, cores.bootSector, cores.bios, cores.uefi]) rmSync(path, { recursive: true, force: true })
+  for (const path of [tree, cores.bootSector, cores.bios, cores.uefi])
+    rmSync(path, { recursive: true, force: true })
   step(`golden disk, ${megabytes(statSync(disk).blocks * 512)} of ${megabytes(layout.diskBytes)} used`)
 }
 

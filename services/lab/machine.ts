@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { copyFileSync, existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { UserError } from '../../src/fault.ts'
-import { type Running, must, start } from './command.ts'
+import { must, type Running, start } from './command.ts'
 import type { LabNetwork } from './network.ts'
 
 export type Firmware = 'bios' | 'uefi'
@@ -54,7 +54,10 @@ export async function makeMachine(wanted: Wanted, network: LabNetwork, folder: s
       // An empty romfile keeps iPXE out of UEFI machines: OVMF's own PXE client is the one that real firmware resembles.
       '-device',
       `virtio-net-pci,netdev=n0,mac=${wanted.mac},bootindex=${first === 'network' ? 1 : 2}${firmware === 'uefi' ? ',romfile=' : ''}`,
-      ...['-drive', `file=${wanted.disk},if=none,id=d0,format=raw,cache=unsafe,discard=unmap${wanted.pristine ? ',snapshot=on' : ''}`],
+      ...[
+        '-drive',
+        `file=${wanted.disk},if=none,id=d0,format=raw,cache=unsafe,discard=unmap${wanted.pristine ? ',snapshot=on' : ''}`,
+      ],
       ...['-device', `virtio-blk-pci,drive=d0,serial=${name},bootindex=${first === 'network' ? 2 : 1}`],
     ]
     // TMPDIR: where QEMU keeps what a machine with snapshot=on writes.
@@ -64,7 +67,8 @@ export async function makeMachine(wanted: Wanted, network: LabNetwork, folder: s
     ...{ name, firmware, mac: wanted.mac, disk: wanted.disk, console: paths.console, powerOn },
     check: () => {
       const end = running?.ended()
-      if (end !== undefined) throw new UserError('machine ended by itself', { what: `QEMU: ${end}`, object: name })
+      if (end !== undefined)
+        throw new UserError('machine ended by itself', { what: `QEMU: ${end}`, object: name })
     },
     powerOff: async () => {
       const was = running
@@ -78,7 +82,8 @@ export async function makeMachine(wanted: Wanted, network: LabNetwork, folder: s
 export const makeBlankDisk = (path: string, bytes: number) => must(['truncate', '-s', String(bytes), path])
 
 function copyVars(path: string) {
-  if (!existsSync(ovmf.vars)) throw new UserError('no UEFI firmware', { what: `${ovmf.vars} is missing; Debian package ovmf` })
+  if (!existsSync(ovmf.vars))
+    throw new UserError('no UEFI firmware', { what: `${ovmf.vars} is missing; Debian package ovmf` })
   copyFileSync(ovmf.vars, path)
 }
 

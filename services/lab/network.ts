@@ -26,7 +26,19 @@ export async function startNetwork(): Promise<LabNetwork> {
   try {
     await ip('link', 'set', 'lo', 'up')
     // A bridge takes the lowest address of its ports as its own unless it has one: ARP caches would go stale.
-    await ip('link', 'add', bridge, 'address', '52:54:00:77:00:01', 'type', 'bridge', 'stp_state', '0', 'forward_delay', '0')
+    await ip(
+      'link',
+      'add',
+      bridge,
+      'address',
+      '52:54:00:77:00:01',
+      'type',
+      'bridge',
+      'stp_state',
+      '0',
+      'forward_delay',
+      '0',
+    )
     await ip('addr', 'add', `${serverAddress}/24`, 'dev', bridge)
     await ip('link', 'set', bridge, 'up')
   } catch (error) {
@@ -52,5 +64,6 @@ async function sweep() {
   const { stdout } = await run(['ip', 'netns', 'list'])
   const alive = new Set(readdirSync('/proc'))
   for (const name of stdout.split('\n').map((line) => line.split(' ')[0]!))
-    if (name.startsWith(prefix) && !alive.has(name.slice(prefix.length))) await run(['ip', 'netns', 'del', name])
+    if (name.startsWith(prefix) && !alive.has(name.slice(prefix.length)))
+      await run(['ip', 'netns', 'del', name])
 }
