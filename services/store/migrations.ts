@@ -1,0 +1,38 @@
+// The steps from an empty file to the tables of today. A step that was released is never changed: a new one is added.
+import type { Kysely } from 'kysely'
+import type { Migration } from 'kysely/migration'
+
+const nodeTexts =
+  'groups mac ip arch netboot osimage installdisk serialflow kcmdline addkcmdline sshhostkey sshuser status statustime localLoader cloneHostKeys'
+const nodeNumbers = 'serialport serialspeed lock installretries sshport offline'
+const deploymentTexts = 'node image digest state nonce boundTo phase reason'
+const deploymentNumbers = 'version attempt retries armedAt expiresAt heardAt stateAt percent bytes seq'
+
+async function first(db: Kysely<any>) {
+  await table(db, 'node', 'name', nodeTexts, nodeNumbers)
+  await db.schema
+    .createTable('node_key')
+    .addColumn('kind', 'text', (c) => c.notNull())
+    .addColumn('value', 'text', (c) => c.notNull())
+    .addColumn('node', 'text', (c) => c.notNull().references('node.name').onDelete('cascade'))
+    .addPrimaryKeyConstraint('node_key_once', ['kind', 'value'])
+    .execute()
+  await db.schema.createIndex('node_key_node').on('node_key').column('node').execute()
+  await table(db, 'osimage', 'name', 'profile addkcmdline captured', '')
+  await table(db, 'deployment', 'id', deploymentTexts, deploymentNumbers)
+  await db.schema.createIndex('deployment_node').on('deployment').columns(['node', 'armedAt']).execute()
+  await table(db, 'local', 'setting', 'value', '')
+}
+
+function table(db: Kysely<any>, name: string, key: string, texts: string, numbers: string) {
+  const start = db.schema.createTable(name).addColumn(key, 'text', (c) => c.primaryKey().notNull())
+  const words = (list: string) => list.split(' ').filter(Boolean)
+  const withTexts = words(texts).reduce((made, column) => made.addColumn(column, 'text'), start)
+  return words(numbers)
+    .reduce((made, column) => made.addColumn(column, 'bigint'), withTexts)
+    .execute()
+}
+
+export const migrations: Record<string, Migration> = {
+  '0001-nodes-osimages-deployments': { up: first },
+}

@@ -1,0 +1,257 @@
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import fc from 'fast-check'
+import { afterAll, expect, onTestFinished, test } from 'vitest'
+import { openStore } from '../../services/store/store.ts'
+import type { Digest, ImageName, Ipv4, Mac, NodeName } from '../../src/address.ts'
+import type { Deployment } from '../../src/deploy/deployment.ts'
+import type { Osimage } from '../../src/image/osimage.ts'
+import type { Node } from '../../src/node/node.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'sysclone-store-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+let files = 0
+const newPath = () => join(folder, `${++files}`, 'sysclone.db')
+async function newStore(path = newPath()) {
+  const store = await openStore(path)
+  onTestFinished(() => store.close())
+  return store
+}
+
+const mac = (n: number) => `52:54:00:00:00:${n.toString(16).padStart(2, '0')}` as Mac
+const node = (name: string, more: Partial<Node> = {}): Node => ({
+  name: name as NodeName,
+  groups: [],
+  mac: [],
+  ...more,
+})
+const names = (...list: string[]) => list as NodeName[]
+const full: Required<Node> = {
+  name: 'n1' as NodeName,
+  groups: ['all', 'compute'],
+  mac: [mac(1), mac(2)],
+  ip: '10.0.0.7' as Ipv4,
+  arch: 'x86_64',
+  netboot: 'grub2',
+  osimage: 'img' as ImageName,
+  installdisk: '/dev/sda',
+  serialport: 0,
+  serialspeed: 115200,
+  serialflow: 'hard',
+  kcmdline: 'quiet',
+  addkcmdline: 'debug',
+  lock: false,
+  installretries: 0,
+  sshhostkey: 'SHA256:x',
+  sshuser: 'root',
+  sshport: 22,
+  status: 'booted',
+  statustime: '2026-01-01T00:00:00.000Z',
+  offline: true,
+  localLoader: { espUuid: 'A1B2-C3D4', path: '/EFI/debian/grubx64.efi' },
+  cloneHostKeys: ['SHA256:a', 'SHA256:b'],
+}
+const deployment = (id: string, more: Partial<Deployment> = {}): Deployment => ({
+  id,
+  node: 'n1' as NodeName,
+  image: 'img' as ImageName,
+  version: 3,
+  digest: `sha256:${'0'.repeat(64)}` as Digest,
+  state: 'armed',
+  attempt: 1,
+  retries: 2,
+  armedAt: 1_700_000_000_000,
+  expiresAt: 1_700_000_100_000,
+  heardAt: 1_700_000_000_000,
+  stateAt: 1_700_000_000_000,
+  ...more,
+})
+
+test('the file and its companions are for their owner alone', async () => {
+  const path = newPath()
+  const store = await newStore(path)
+  await store.nodes.put(full)
+  const modes = readdirSync(join(path, '..')).map((name) => statSync(join(path, '..', name)).mode & 0o777)
+  expect(modes.length).toBeGreaterThan(1)
+  expect(new Set(modes)).toEqual(new Set([0o600]))
+})
+
+test('every field of a node comes back, also after the file was closed and opened', async () => {
+  const path = newPath()
+  const first = await openStore(path)
+  await first.nodes.put(full)
+  await first.nodes.put(node('n2'))
+  await first.close()
+  const store = await newStore(path)
+  expect(await store.nodes.list()).toEqual([full, node('n2')])
+  expect(await store.nodes.get('n3' as NodeName)).toBeUndefined()
+})
+
+test('law: a node comes back as it was put', async () => {
+  const store = await newStore()
+  const { name: _, mac: __, ip: ___, ...rest } = full
+  const optional = fc.subarray(Object.keys(rest).filter((key) => key !== 'groups') as (keyof typeof rest)[])
+  await fc.assert(
+    fc.asyncProperty(optional, fc.array(fc.string()), async (keys, groups) => {
+      const made = node('x', { ...Object.fromEntries(keys.map((key) => [key, full[key]])), groups })
+      await store.nodes.put(made)
+      expect(await store.nodes.get(made.name)).toEqual(made)
+    }),
+    { numRuns: 40 },
+  )
+})
+
+test('a MAC and an address have one owner, who is named', async () => {
+  const { nodes } = await newStore()
+  await nodes.put(full)
+  await expect(nodes.put(node('n2', { mac: [mac(9), mac(2)] }))).rejects.toThrow(
+    'n2: mac: belongs to node n1 (52:54:00:00:00:02)',
+  )
+  await expect(nodes.put(node('n2', { ip: full.ip }))).rejects.toThrow(
+    'n2: ip: belongs to node n1 (10.0.0.7)',
+  )
+  await expect(nodes.putMany([node('a', { mac: [mac(5)] }), node('b', { mac: [mac(5)] })])).rejects.toThrow(
+    'b: mac: belongs to node a',
+  )
+  expect(await nodes.list()).toEqual([full]) // nothing of the refused ones was written
+})
+
+test('what a node gives up is free, and two nodes can swap in one command', async () => {
+  const { nodes } = await newStore()
+  await nodes.putMany([node('a', { mac: [mac(1)] }), node('b', { mac: [mac(2)] })])
+  await nodes.putMany([node('a', { mac: [mac(2)] }), node('b', { mac: [mac(1)] })])
+  await nodes.remove(names('a'))
+  await nodes.put(node('c', { mac: [mac(2)] }))
+  expect((await nodes.list()).map(({ name, mac: [first] }) => [name, first])).toEqual([
+    ['b', mac(1)],
+    ['c', mac(2)],
+  ])
+})
+
+test('create, change and remove are done to all named nodes or to none', async () => {
+  const { nodes, deployments } = await newStore()
+  await nodes.create([node('a'), node('b')])
+  await deployments.put(deployment('1', { node: 'a' as NodeName }))
+  await expect(nodes.create([node('c'), node('b')])).rejects.toThrow('b: the node exists already')
+  await expect(nodes.change(names('a', 'c'), (n) => ({ ...n, lock: true }))).rejects.toThrow(
+    'c: no such node',
+  )
+  await expect(nodes.remove(names('a', 'c'))).rejects.toThrow('c: no such node')
+  await expect(
+    nodes.change(names('a', 'b'), (n) => {
+      if (n.name === 'b') throw new Error('no')
+      return { ...n, lock: true }
+    }),
+  ).rejects.toThrow('no')
+  expect(await nodes.list()).toEqual([node('a'), node('b')])
+  expect(await deployments.list()).toHaveLength(1)
+  await nodes.remove(names('a', 'b'))
+  expect([await nodes.list(), await deployments.list()]).toEqual([[], []])
+})
+
+test('changes of one node at the same time are all kept', async () => {
+  const { nodes } = await newStore()
+  await nodes.put(node('a', { installretries: 0 }))
+  const more = () => nodes.change(names('a'), (n) => ({ ...n, installretries: n.installretries! + 1 }))
+  await Promise.all(Array.from({ length: 20 }, more))
+  expect((await nodes.get('a' as NodeName))?.installretries).toBe(20)
+})
+
+test('10,000 nodes are written at once, and refused at once', { timeout: 20_000 }, async () => {
+  const { nodes } = await newStore()
+  const many = Array.from({ length: 10_000 }, (_, i) =>
+    node(`n${i}`, {
+      mac: [
+        `52:54:00:00:${(i >> 8).toString(16).padStart(2, '0')}:${(i & 255).toString(16).padStart(2, '0')}` as Mac,
+      ],
+    }),
+  )
+  await nodes.create(many)
+  expect(await nodes.list()).toHaveLength(10_000)
+  const wrong = [
+    ...many.map(({ name }, i) => node(`x${name}`, { ip: `10.${i >> 8}.${i & 255}.1` as Ipv4 })),
+    node('y', { ip: '10.27.88.1' as Ipv4 }),
+  ]
+  await expect(nodes.create(wrong)).rejects.toThrow('y: ip: belongs to node xn7000')
+  expect(await nodes.list()).toHaveLength(10_000)
+})
+
+test('osimages: all or none, and all fields come back', async () => {
+  const { osimages } = await newStore()
+  const image: Osimage = {
+    name: 'img' as ImageName,
+    profile: 'compute',
+    addkcmdline: 'quiet',
+    captured: {
+      osarch: 'x86_64',
+      osvers: 'debian12',
+      osdistroname: 'debian12-x86_64',
+      rootimgdir: '/x',
+      version: 2,
+      digest: `sha256:${'1'.repeat(64)}` as Digest,
+    },
+  }
+  const bare: Osimage = { name: 'bare' as ImageName }
+  await osimages.create([image])
+  await expect(osimages.create([bare, image])).rejects.toThrow('img: the osimage exists already')
+  expect(await osimages.get(bare.name)).toBeUndefined()
+  await osimages.put(bare)
+  expect(await osimages.list()).toEqual([bare, image])
+  await osimages.change([bare.name], (each) => ({ ...each, profile: 'x' }))
+  expect(await osimages.get(bare.name)).toEqual({ ...bare, profile: 'x' })
+  await expect(osimages.remove([bare.name, 'gone' as ImageName])).rejects.toThrow('gone: no such osimage')
+  await osimages.remove([bare.name])
+  expect(await osimages.list()).toEqual([image])
+})
+
+test('deployments: every field, the newest of a node, the open ones', async () => {
+  const { deployments } = await newStore()
+  const old = deployment('1', { state: 'failed', reason: 'silent in disks', armedAt: 1 })
+  const now = deployment('2', {
+    state: 'installing',
+    nonce: 'ab',
+    boundTo: '10.0.0.7' as Ipv4,
+    phase: 'copy',
+    percent: 40,
+    bytes: 2 ** 40,
+    seq: 7,
+  })
+  for (const each of [now, old, deployment('3', { node: 'n2' as NodeName, armedAt: 2, state: 'booted' })])
+    await deployments.put(each)
+  expect(await deployments.get('2')).toEqual(now)
+  expect(await deployments.ofNode('n1' as NodeName)).toEqual(now)
+  expect((await deployments.list()).map(({ id }) => id)).toEqual(['1', '3', '2'])
+  expect(await deployments.listOpen()).toEqual([now])
+  await deployments.put({ ...now, percent: 41 })
+  expect((await deployments.get('2'))?.percent).toBe(41)
+  await deployments.remove('2')
+  expect(await deployments.ofNode('n1' as NodeName)).toEqual(old)
+})
+
+test('settings', async () => {
+  const { settings } = await newStore()
+  expect(await settings.get('server-key')).toBeUndefined()
+  await settings.put('server-key', 'a')
+  await settings.put('server-key', 'b')
+  expect(await settings.get('server-key')).toBe('b')
+})
+
+test('a database of a newer version, and a file that is none, are refused and left as they are', async () => {
+  const path = newPath()
+  await (await openStore(path)).close()
+  const raw = new DatabaseSync(path)
+  raw.exec("insert into kysely_migration values ('9999-later', '2030-01-01')")
+  raw.close()
+  await expect(openStore(path)).rejects.toThrow(
+    `${path}: the database was written by a newer version (9999-later`,
+  )
+
+  const other = join(folder, 'text.db')
+  writeFileSync(other, 'this is a text and no database\n'.repeat(100))
+  await expect(openStore(other)).rejects.toThrow(/the database can not be opened \(file is not a database/)
+  expect(statSync(other).size).toBe(3100)
+  const below = join(other, 'x.db')
+  await expect(openStore(below)).rejects.toThrow(`${below}: the database can not be opened`)
+})
