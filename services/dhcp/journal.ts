@@ -1,0 +1,108 @@
+// The lease journal: append-only lines, one fdatasync for all records of a few milliseconds. Memory is the truth; this
+// is what a restart begins with.
+import { open, readFile, rename } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { isIpv4, type Mac } from '../../src/address.ts'
+import type { Lease, LeaseState } from '../../src/dhcp/leases.ts'
+
+/** A group is at most this old when it goes to the disk; a client waits whole seconds before it asks again. */
+const GROUP_MS = 5
+
+/** Reads and compacts the journal at `path`, then takes records. `dropped` counts lines that could not be read. */
+export async function openJournal(path: string) {
+  const { leases, dropped } = parseJournal(await readIfThere(path))
+  await replaceFile(path, leases.map(serializeLease).join(''))
+  const file = await open(path, 'a')
+  let group: { text: string; written: Promise<void> } | undefined
+  let last: Promise<void> = Promise.resolve()
+  let closed = false
+
+  /** Resolves when the record is on the disk; rejects when it could not be written. */
+  function append(lease: Lease): Promise<void> {
+    if (closed) return Promise.reject(new Error('the lease journal is closed'))
+    group ??= startGroup()
+    group.text += serializeLease(lease)
+    return group.written
+  }
+  function startGroup() {
+    const fresh = { text: '', written: Promise.resolve() }
+    const before = last
+    // Records keep their order: a group waits for the one before it and takes in what comes meanwhile.
+    fresh.written = Promise.all([before.catch(() => {}), delay(GROUP_MS)]).then(() => {
+      group = undefined
+      return write(fresh.text)
+    })
+    last = fresh.written
+    return fresh
+  }
+  let cut = false
+  async function write(text: string) {
+    // A failed write may have left half a line: the newline in front ends it, so that it costs no later record.
+    const whole = cut ? `\n${text}` : text
+    cut = true
+    await file.appendFile(whole)
+    cut = false
+    await file.datasync()
+  }
+
+  async function close() {
+    closed = true
+    await last.catch(() => {})
+    await file.close()
+  }
+  return { leases, dropped, append, close }
+}
+export type Journal = Awaited<ReturnType<typeof openJournal>>
+
+/** The last record of each address. A line without its newline was cut by a crash: its ACK never left. */
+export function parseJournal(text: string): { leases: Lease[]; dropped: number } {
+  const lines = text.split('\n')
+  const cut = lines.pop() !== ''
+  const byAddress = new Map<string, Lease>()
+  let dropped = cut ? 1 : 0
+  for (const line of lines) {
+    if (line === '') continue
+    const lease = parseLease(line)
+    if (!lease) dropped++
+    else {
+      byAddress.delete(lease.address) // the order is that of the last change
+      byAddress.set(lease.address, lease)
+    }
+  }
+  return { leases: [...byAddress.values()], dropped }
+}
+
+// One record: `address mac state until`
+const serializeLease = ({ address, mac, state, until }: Lease): string =>
+  `${address} ${mac} ${state} ${until}\n`
+
+const states: readonly string[] = ['bound', 'released', 'declined'] satisfies LeaseState[]
+
+function parseLease(line: string): Lease | undefined {
+  const [address = '', mac = '', state = '', until = '', ...more] = line.split(' ')
+  if (!isIpv4(address) || !/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(mac) || more.length > 0) return undefined
+  if (!states.includes(state) || !/^\d{1,15}$/.test(until)) return undefined
+  return { address, mac: mac as Mac, state: state as LeaseState, until: Number(until) }
+}
+
+async function readIfThere(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'latin1')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ''
+    throw error
+  }
+}
+
+/** The new file, or after a crash the old one; never a part. */
+async function replaceFile(path: string, text: string) {
+  const temporary = `${path}.new`
+  await using file = await open(temporary, 'w', 0o600)
+  await file.writeFile(text)
+  await file.datasync()
+  await rename(temporary, path)
+  await using folder = await open(dirname(path), 'r')
+  await folder.sync()
+}
+
+const delay = (ms: number) => new Promise<void>((done) => setTimeout(done, ms))

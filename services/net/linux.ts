@@ -1,0 +1,139 @@
+// The few calls of the C library that node:dgram lacks: a socket that hears the broadcasts of one interface only.
+import dgram from 'node:dgram'
+import { once } from 'node:events'
+import { networkInterfaces } from 'node:os'
+import type { Ipv4 } from '../../src/address.ts'
+import { UserError } from '../../src/fault.ts'
+
+/** A rack that is switched on sends in one burst what the default of 208 KB would drop. */
+export const RECEIVE_BUFFER_BYTES = 8 << 20
+
+// asm-generic/socket.h: the same on x86, arm64 and ppc64 for these.
+const AF_INET = 2
+const SOCK_DGRAM = 2
+const SOCK_NONBLOCK = 0o4000
+const SOCK_CLOEXEC = 0o2000000
+const SOL_SOCKET = 1
+const SO_REUSEADDR = 2
+const SO_BROADCAST = 6
+const SO_RCVBUF = 8
+const SO_BINDTODEVICE = 25
+const SO_RCVBUFFORCE = 33
+
+/** The interface that has this address. */
+export function interfaceOf(address: Ipv4): string {
+  const all = Object.entries(networkInterfaces())
+  const found = all.find(([, list]) => list?.some((entry) => entry.address === address))
+  if (found) return found[0]
+  const allowed = all.flatMap(([name, list]) => list?.map((entry) => `${entry.address} (${name})`) ?? [])
+  throw new UserError('no interface has the address of the network', {
+    what: address,
+    allowed: allowed.join(', ') || 'none is up',
+  })
+}
+
+/**
+ * A UDP socket on 0.0.0.0:`port` that receives from `device` alone, by SO_BINDTODEVICE. Without koffi it is an ordinary
+ * socket, which is the same on a host with one interface and refused on any other.
+ */
+export async function openDeviceSocket(device: string, port: number): Promise<dgram.Socket> {
+  const libc = await loadLibc()
+  const socket = dgram.createSocket({ type: 'udp4', reuseAddr: true })
+  if (libc) socket.bind({ fd: boundDescriptor(libc, device, port) })
+  else {
+    refuseSeveralInterfaces(device)
+    socket.bind({ port, address: '0.0.0.0' })
+  }
+  await once(socket, 'listening')
+  if (!libc) socket.setBroadcast(true)
+  return socket
+}
+
+/** A UDP socket on our own address: for what is sent to us alone, and for everything that we send. */
+export async function openAddressSocket(address: Ipv4, port: number): Promise<dgram.Socket> {
+  const socket = dgram.createSocket({ type: 'udp4', reuseAddr: true, recvBufferSize: RECEIVE_BUFFER_BYTES })
+  socket.bind({ port, address })
+  await once(socket, 'listening')
+  socket.setBroadcast(true)
+  return socket
+}
+
+type Libc = {
+  socket(domain: number, type: number, protocol: number): number
+  setsockopt(fd: number, level: number, name: number, value: Buffer, length: number): number
+  bind(fd: number, address: Buffer, length: number): number
+  close(fd: number): number
+  errorName(): string
+}
+
+/** undefined where koffi is not installed (it is optional) or has no build for this machine. */
+async function loadLibc(): Promise<Libc | undefined> {
+  try {
+    const { default: koffi } = await import('koffi')
+    const lib = koffi.load('libc.so.6')
+    const errors = Object.entries(koffi.os.errno)
+    return {
+      socket: lib.func('int socket(int domain, int type, int protocol)'),
+      setsockopt: lib.func('int setsockopt(int fd, int level, int name, const void *value, uint32_t length)'),
+      bind: lib.func('int bind(int fd, const void *address, uint32_t length)'),
+      close: lib.func('int close(int fd)'),
+      errorName: () => errors.find(([, code]) => code === koffi.errno())?.[0] ?? `errno ${koffi.errno()}`,
+    }
+  } catch {
+    return undefined
+  }
+}
+
+function boundDescriptor(libc: Libc, device: string, port: number): number {
+  const fd = check('socket', libc.socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))
+  try {
+    set('SO_REUSEADDR', SO_REUSEADDR, int(1))
+    set('SO_BROADCAST', SO_BROADCAST, int(1))
+    set(`SO_BINDTODEVICE ${device}`, SO_BINDTODEVICE, Buffer.from(`${device}\0`))
+    // FORCE needs root and passes net.core.rmem_max; the plain one takes what is allowed.
+    const size = int(RECEIVE_BUFFER_BYTES)
+    if (libc.setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, size, 4) < 0) set('SO_RCVBUF', SO_RCVBUF, size)
+    check(`bind to port ${port}`, libc.bind(fd, anyAddress(port), 16))
+    return fd
+  } catch (error) {
+    libc.close(fd)
+    throw error
+  }
+  function set(what: string, name: number, value: Buffer) {
+    check(what, libc.setsockopt(fd, SOL_SOCKET, name, value, value.length))
+  }
+  function check(what: string, result: number): number {
+    if (result >= 0) return result
+    throw new UserError('cannot listen for broadcasts', {
+      what: `${what}: ${libc.errorName()}`,
+      object: device,
+      allowed: 'an interface that exists, a free port, and root or CAP_NET_RAW with CAP_NET_BIND_SERVICE',
+    })
+  }
+}
+
+const int = (n: number) => Buffer.from(Int32Array.of(n).buffer)
+
+/** struct sockaddr_in: family in the machine's order, port in the network's, 0.0.0.0. */
+function anyAddress(port: number): Buffer {
+  const bytes = Buffer.alloc(16)
+  Buffer.from(Uint16Array.of(AF_INET).buffer).copy(bytes)
+  bytes.writeUInt16BE(port, 2)
+  return bytes
+}
+
+/** Without SO_BINDTODEVICE we would hear, and answer, the machines of every network of this host. */
+function refuseSeveralInterfaces(device: string) {
+  const up = interfacesUp()
+  if (up.length === 1 && up[0] === device) return
+  throw new UserError('cannot tell the networks of several interfaces apart', {
+    what: `up are ${up.join(', ') || 'none'}, and the package koffi does not load`,
+    object: device,
+    allowed: 'npm install koffi, or a host where this interface is the only one that is up',
+  })
+}
+
+const interfacesUp = () =>
+  Object.entries(networkInterfaces())
+    .filter(([, list]) => list?.some((entry) => !entry.internal))
+    .map(([name]) => name)

@@ -1,0 +1,142 @@
+// Lease rules. One address per MAC and one MAC per address; never by option 61: firmware, iPXE, ramdisk and the
+// installed system of one machine send four different ones.
+import { type Ipv4, ipv4FromNumber, ipv4ToNumber, type Mac } from '../address.ts'
+import type { AddressRange } from '../node/network.ts'
+
+/** `held`: offered, not yet asked for. `released` and run-out leases keep their address for their MAC until it is needed. */
+export type LeaseState = 'held' | 'bound' | 'released' | 'declined'
+/** `until` is in milliseconds since 1970. */
+export type Lease = { mac: Mac; address: Ipv4; state: LeaseState; until: number }
+
+type About = { mac: Mac; address: Ipv4; now: number }
+export type LeaseEvent =
+  | (About & { type: 'offer' })
+  | (About & { type: 'ack'; seconds: number })
+  /** The client took another server's offer, or one of our other addresses. */
+  | (About & { type: 'drop' })
+  | (About & { type: 'release' })
+  /** The client found somebody else at that address. */
+  | (About & { type: 'decline' })
+
+/** Long enough for every firmware's choice among offers (EDK2 waits up to 32 s), short enough for a small pool. */
+const HOLD_MS = 40_000
+const QUARANTINE_MS = 600_000
+
+/** The lease of one MAC after an event; `undefined`: there is none. */
+export function step(lease: Lease | undefined, event: LeaseEvent): Lease | undefined {
+  const { mac, address, now } = event
+  const same = lease?.address === address
+  switch (event.type) {
+    case 'offer':
+      // A running lease outlives a new offer of its address: the client may have lost its memory, not its address.
+      if (lease && same && lease.state === 'bound' && lease.until > now) return lease
+      return { mac, address, state: 'held', until: now + HOLD_MS }
+    case 'ack':
+      return { mac, address, state: 'bound', until: now + event.seconds * 1000 }
+    case 'drop':
+      return lease?.state === 'held' ? undefined : lease
+    case 'release':
+      return lease && same && lease.state !== 'declined' ? { ...lease, state: 'released', until: now } : lease
+    case 'decline':
+      return lease && same ? { ...lease, state: 'declined', until: now + QUARANTINE_MS } : lease
+  }
+}
+
+/** What a reply is decided on. */
+export type LeaseView = {
+  get(mac: Mac): Lease | undefined
+  /** An address of the pool for this MAC: its last one, the wanted one, or any other that is free. */
+  choose(pool: AddressRange, wish: Wish): Ipv4 | undefined
+  /** Whether the MAC may have this address: in the pool, and nobody else's. */
+  mayHave(pool: AddressRange, wish: Wish & { wanted: Ipv4 }): boolean
+}
+/** `reserved`: addresses of the pool that are somebody's by configuration. */
+export type Wish = { mac: Mac; wanted: Ipv4 | undefined; now: number; reserved(address: Ipv4): boolean }
+
+/** All leases in memory, at most one record an address: bounded by the pools and the known nodes. */
+export function makeLeaseTable(records: Iterable<Lease> = []) {
+  const byMac = new Map<Mac, Lease>()
+  const byAddress = new Map<Ipv4, Lease>()
+  /** No address of that pool gets free before this time, so a flood of made-up MACs does not make us search. */
+  const fullUntil = new Map<Ipv4, number>()
+  for (const lease of records) put(lease)
+
+  function put(lease: Lease) {
+    remove(byMac.get(lease.mac))
+    remove(byAddress.get(lease.address))
+    byAddress.set(lease.address, lease)
+    // A declined address is nobody's: its MAC must get another one.
+    if (lease.state !== 'declined') byMac.set(lease.mac, lease)
+    if (lease.state !== 'bound' && lease.state !== 'held') fullUntil.clear()
+  }
+  function remove(lease: Lease | undefined) {
+    if (!lease) return
+    byAddress.delete(lease.address)
+    if (byMac.get(lease.mac) === lease) byMac.delete(lease.mac)
+    fullUntil.clear()
+  }
+
+  /** Takes the event in. The answer is the changed record when it must survive a restart; holds need not. */
+  function apply(event: LeaseEvent): Lease | undefined {
+    const before = byMac.get(event.mac)
+    const after = step(before, event)
+    if (after === before) return undefined
+    if (!after) remove(before)
+    else put(after)
+    return after && after.state !== 'held' ? after : undefined
+  }
+
+  function takenUntil(address: Ipv4, { mac, now, reserved }: Wish): number {
+    if (reserved(address)) return Number.POSITIVE_INFINITY
+    const lease = byAddress.get(address)
+    if (!lease || lease.until <= now) return 0
+    return lease.mac === mac && lease.state !== 'declined' ? 0 : lease.until
+  }
+  const mayHave = (pool: AddressRange, wish: Wish & { wanted: Ipv4 }) =>
+    inRange(pool, wish.wanted) && takenUntil(wish.wanted, wish) === 0
+
+  function choose(pool: AddressRange, wish: Wish): Ipv4 | undefined {
+    const own = byMac.get(wish.mac)?.address
+    for (const wanted of [own, wish.wanted])
+      if (wanted !== undefined && mayHave(pool, { ...wish, wanted })) return wanted
+    if ((fullUntil.get(pool.from) ?? 0) > wish.now) return undefined
+    return search(pool, wish)
+  }
+
+  /** From a place that depends on the MAC: the same machine finds the same address even after its record is lost. */
+  function search(pool: AddressRange, wish: Wish): Ipv4 | undefined {
+    const from = ipv4ToNumber(pool.from)
+    const count = ipv4ToNumber(pool.to) - from + 1
+    const start = Number.parseInt(wish.mac.replaceAll(':', ''), 16) % count
+    let used: Ipv4 | undefined
+    let earliest = Number.POSITIVE_INFINITY
+    for (let i = 0; i < count; i++) {
+      const address = ipv4FromNumber(from + ((start + i) % count))
+      const until = takenUntil(address, wish)
+      if (until > 0) earliest = Math.min(earliest, until)
+      else if (!byAddress.has(address)) return address
+      else used ??= address // somebody's former address: only when there is no other
+    }
+    if (used === undefined) fullUntil.set(pool.from, Math.min(earliest, wish.now + HOLD_MS))
+    return used
+  }
+
+  /** The machine that has the address now. */
+  function macOf(address: Ipv4, now: number): Mac | undefined {
+    const lease = byAddress.get(address)
+    return lease && lease.state === 'bound' && lease.until > now ? lease.mac : undefined
+  }
+
+  return {
+    get: (mac: Mac) => byMac.get(mac),
+    choose,
+    mayHave,
+    apply,
+    macOf,
+    list: () => [...byAddress.values()],
+  }
+}
+export type LeaseTable = ReturnType<typeof makeLeaseTable>
+
+const inRange = ({ from, to }: AddressRange, address: Ipv4): boolean =>
+  ipv4ToNumber(address) >= ipv4ToNumber(from) && ipv4ToNumber(address) <= ipv4ToNumber(to)
