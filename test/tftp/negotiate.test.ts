@@ -1,0 +1,43 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { negotiate } from '../../src/tftp/negotiate.ts'
+import type { Options } from '../../src/tftp/packet.ts'
+
+const file = { bytes: 1_000_000, maxBlockBytes: 1468 }
+
+// [client, what it asks, block size, our OACK]
+const rows: [string, Options, number, Options][] = [
+  ['tftp-hpa: no options', {}, 512, {}],
+  ['iPXE', { blksize: '1432', tsize: '0' }, 1432, { blksize: '1432', tsize: '1000000' }],
+  [
+    'OVMF: windowsize is left out',
+    { tsize: '0', blksize: '1468', windowsize: '4' },
+    1468,
+    { blksize: '1468', tsize: '1000000' },
+  ],
+  ['curl at its largest: one frame', { blksize: '65464' }, 1468, { blksize: '1468' }],
+  ['curl: timeout', { timeout: '6' }, 512, { timeout: '6' }],
+  ['the smallest block', { blksize: '8' }, 8, { blksize: '8' }],
+  ['nonsense is left out', { blksize: '0', tsize: '-1', timeout: '256' }, 512, {}],
+  ['text is left out', { blksize: '1468x', tsize: '', timeout: '1.5' }, 512, {}],
+  ['numbers beyond all bounds are left out', { blksize: '9'.repeat(400), timeout: '0' }, 512, {}],
+]
+for (const [name, asked, blockBytes, reply] of rows)
+  test(name, () => expect(negotiate(asked, file)).toMatchObject({ blockBytes, reply }))
+
+test('law: whatever is asked, a block fits and nothing is promised that was not asked', () => {
+  const options = fc.dictionary(
+    fc.constantFrom('blksize', 'tsize', 'timeout', 'windowsize', 'x'),
+    fc.string(),
+  )
+  const numbers = fc.dictionary(fc.constantFrom('blksize', 'tsize', 'timeout'), fc.integer().map(String))
+  fc.assert(
+    fc.property(fc.oneof(options, numbers), (asked) => {
+      const { blockBytes, reply, timeoutMs } = negotiate(asked, file)
+      expect(blockBytes).toBeGreaterThanOrEqual(8)
+      expect(blockBytes).toBeLessThanOrEqual(1468)
+      expect(Object.keys(asked)).toEqual(expect.arrayContaining(Object.keys(reply)))
+      if (timeoutMs !== undefined) expect(timeoutMs).toBeLessThanOrEqual(255_000)
+    }),
+  )
+})
