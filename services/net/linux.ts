@@ -38,14 +38,13 @@ export function interfaceOf(address: Ipv4): string {
  */
 export async function openDeviceSocket(device: string, port: number): Promise<dgram.Socket> {
   const libc = await loadLibc()
+  if (!libc) refuseSeveralInterfaces(device)
+  const fd = libc && boundDescriptor(libc, device, port)
   const socket = dgram.createSocket({ type: 'udp4', reuseAddr: true })
-  if (libc) socket.bind({ fd: boundDescriptor(libc, device, port) })
-  else {
-    refuseSeveralInterfaces(device)
-    socket.bind({ port, address: '0.0.0.0' })
-  }
-  await once(socket, 'listening')
-  if (!libc) socket.setBroadcast(true)
+  const listening = once(socket, 'listening') // asked for first: with a descriptor it comes within the call of bind
+  if (fd !== undefined) socket.bind({ fd })
+  else socket.bind({ port, address: '0.0.0.0' })
+  await listening
   return socket
 }
 
