@@ -1,0 +1,120 @@
+// What is done with nodes and images: deployments, captures, and the lists of what there is.
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import type { FastifyInstance } from 'fastify'
+import type { ImageName } from '../../src/address.ts'
+import { parseImageName, parseNodeName } from '../../src/address.ts'
+import { type Fault, faultOf, UserError } from '../../src/fault.ts'
+import type { ImageVersion } from '../../src/image/version.ts'
+import type { Node } from '../../src/node/node.ts'
+import type { AdminNeeds } from './admin.ts'
+import { inRange } from './admin-objects.ts'
+import { Capture, Deploy, Expression } from './admin-schemas.ts'
+
+/** The result for one object: what was done, or why it was not. */
+export type Result = { object: string; text: string } | { object: string; fault: Fault }
+
+export function actionRoutes(app: FastifyInstance, needs: AdminNeeds) {
+  const { store, images, deploy, emit } = needs
+  const typed = app.withTypeProvider<TypeBoxTypeProvider>()
+
+  typed.get('/noderange', { schema: { querystring: Expression } }, async ({ query }) => ({
+    names: (await inRange(store.nodes, query.expr)).map(({ name }) => name),
+  }))
+
+  typed.post('/deployments', { schema: { body: Deploy } }, async ({ body }) => {
+    const { noderange, state, image, version } = body
+    if (image === undefined ? version !== undefined : state !== 'osimage')
+      throw new UserError('bad request', { what: `image and version with ${state}`, allowed: 'osimage' })
+    const nodes = await inRange(store.nodes, noderange)
+    const wanted = image === undefined ? undefined : parseImageName(image)
+    if (wanted !== undefined) mustExist(wanted, version) // once, before the first node of many is touched
+    const results: Result[] = []
+    for (const node of nodes) results.push(await resultOf(node, () => act(node)))
+    const done = results.filter((result) => 'text' in result).length
+    if (state !== 'stat')
+      emit('admin.change', {
+        who: 'local',
+        what: `nodeset ${state} (${done})`,
+        object: noderange.slice(0, 200),
+      })
+    return { results }
+
+    function act(node: Node): Promise<string> {
+      if (state === 'stat') return deploy.stat(node.name)
+      if (state !== 'osimage') return deploy.setState(node.name, state)
+      const name = wanted ?? node.osimage
+      if (name !== undefined) return deploy.arm(node.name, name, version)
+      throw new UserError('the node has no osimage', {
+        what: 'osimage is empty',
+        allowed: 'nodeset NODE osimage=NAME',
+        object: node.name,
+      })
+    }
+  })
+
+  typed.post('/captures', { schema: { body: Capture } }, async ({ body }) => {
+    const { acceptHostkey } = body
+    const node = parseNodeName(body.node)
+    if (!(await store.nodes.get(node)))
+      throw new UserError('no such node', { what: node, object: node, status: 404 })
+    const image = parseImageName(body.image)
+    const { job } = await needs.capture({
+      node,
+      image,
+      ...(acceptHostkey !== undefined && { acceptHostkey }),
+    })
+    emit('admin.change', { who: 'local', what: `imgcapture ${image}`, object: node, job })
+    return { job }
+  })
+
+  typed.get('/images', async () => ({ images: images.list().map(summary) }))
+  typed.get('/leases', async () => ({ leases: await needs.leases() }))
+
+  function mustExist(name: ImageName, version: number | undefined) {
+    if (images.get(name, version)) return
+    const versions = images.list().filter((each) => each.name === name)
+    throw new UserError('no such osimage', {
+      what: version === undefined ? name : `${name}:${version}`,
+      allowed: versions.length > 0 ? versions.map((each) => each.version).join(' ') : 'those of lsimage',
+      object: name,
+      status: 404,
+    })
+  }
+}
+
+async function resultOf(node: Node, act: () => Promise<string>): Promise<Result> {
+  try {
+    return { object: node.name, text: await act() }
+  } catch (error) {
+    return { object: node.name, fault: { ...faultOf(error), object: node.name } }
+  }
+}
+
+function summary(version: ImageVersion) {
+  const {
+    name,
+    version: number,
+    digest,
+    createdAt,
+    source,
+    arch,
+    firmware,
+    os,
+    kernelRelease,
+    tarBytes,
+  } = version
+  const bytes = version.layers.reduce((sum, layer) => sum + layer.bytes, 0)
+  return {
+    name,
+    version: number,
+    digest,
+    createdAt,
+    source,
+    arch,
+    firmware,
+    os,
+    kernelRelease,
+    tarBytes,
+    bytes,
+  }
+}

@@ -1,0 +1,74 @@
+// What the admin API takes. What it answers is in the routes.
+//   GET    /nodes, /osimages, /networks   ?objects=&attrs=   -> {objects: [{name, attrs: {attr: text}}]}
+//   POST   /nodes, /osimages   Define     -> {objects: [name]}     all of them or none
+//   PATCH  /nodes, /osimages   Modify     -> {objects: [name]}     all of them or none
+//   DELETE /nodes, /osimages   Remove     -> {objects: [name]}     all of them or none
+//   GET    /noderange ?expr=              -> {names: [name]}
+//   POST   /deployments        Deploy     -> {results: [{object, text} | {object, fault}]}
+//   POST   /captures           Capture    -> {job}
+//   GET    /images                        -> {images: [...]}
+//   GET    /leases                        -> {leases: [...]}
+//   GET    /events ?node=&job=&things=    -> text/event-stream
+// Errors: 4xx and 5xx with {error, what, allowed?, object?}.
+import { Type } from 'typebox'
+
+const closed = { additionalProperties: false }
+const name = Type.String({ minLength: 1, maxLength: 255 })
+const objects = Type.Array(Type.String({ minLength: 1, maxLength: 1_000_000 }), {
+  minItems: 1,
+  maxItems: 65_536,
+})
+const attrs = Type.Record(Type.String({ minLength: 1, maxLength: 100 }), Type.String({ maxLength: 4096 }), {
+  maxProperties: 100,
+})
+
+export const Define = Type.Object({ objects, attrs }, closed)
+export const Modify = Type.Object(
+  {
+    objects,
+    attrs,
+    op: Type.Union([Type.Literal('set'), Type.Literal('add'), Type.Literal('remove')]),
+  },
+  closed,
+)
+export const Remove = Type.Object({ objects }, closed)
+/** `objects` and `attrs` as on the command line, with commas; without `attrs` all that have a value. */
+export const List = Type.Object(
+  {
+    objects: Type.Optional(Type.String({ minLength: 1, maxLength: 1_000_000 })),
+    attrs: Type.Optional(Type.String({ maxLength: 10_000 })),
+  },
+  closed,
+)
+export const Expression = Type.Object({ expr: Type.String({ maxLength: 1_000_000 }) }, closed)
+export const Deploy = Type.Object(
+  {
+    noderange: Type.String({ minLength: 1, maxLength: 4_000_000 }),
+    state: Type.Union([
+      Type.Literal('osimage'),
+      Type.Literal('boot'),
+      Type.Literal('offline'),
+      Type.Literal('stat'),
+    ]),
+    image: Type.Optional(name), // absent: the osimage of the node
+    version: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000_000 })), // absent: the newest
+  },
+  closed,
+)
+export const Capture = Type.Object(
+  {
+    node: name,
+    image: name,
+    acceptHostkey: Type.Optional(Type.String({ pattern: '^SHA256:[A-Za-z0-9+/]{43}$' })),
+  },
+  closed,
+)
+/** `things`: what stands before the dot of an event's type, with commas: `capture,job`. */
+export const Watch = Type.Object(
+  {
+    node: Type.Optional(name),
+    job: Type.Optional(name),
+    things: Type.Optional(Type.String({ maxLength: 200 })),
+  },
+  closed,
+)
