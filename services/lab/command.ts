@@ -1,66 +1,65 @@
 // Commands of the lab: build steps that are waited for, and the machines and servers that keep running.
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { UserError } from '../../src/fault.ts'
 
 export type Output = { code: number; stdout: string; stderr: string }
+type Options = {
+  input?: string
+  env?: Record<string, string>
+  timeoutMs?: number
+  /** Gets each line as it is written, of both streams. */
+  onLine?: (line: string) => void
+}
 
 /** Runs a command to its end. A command that is missing is a UserError; its exit code is the caller's business. */
 export async function run(argv: string[], options: Options = {}): Promise<Output> {
-  const child = spawn(argv[0]!, argv.slice(1), {
+  const child = spawnOurs(argv, {
     stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     env: { ...process.env, ...options.env },
-    ...(options.signal && { signal: options.signal }),
     ...(options.timeoutMs && { timeout: options.timeoutMs, killSignal: 'SIGKILL' }),
   })
-  const stdout = collect(child.stdout!)
-  const stderr = collect(child.stderr!)
+  const texts = Promise.all([child.stdout!, child.stderr!].map((stream) => collect(stream, options.onLine)))
   child.stdin?.on('error', () => {}) // a command may end without reading all of its input
   child.stdin?.end(options.input)
-  const code = await ended(child, argv[0]!)
-  return { code, stdout: await stdout, stderr: await stderr }
+  const code = await ended(child)
+  const [stdout, stderr] = (await texts) as [string, string]
+  if (code === 127 && /^setpriv: failed to execute/m.test(stderr))
+    throw new UserError('command not found', { what: `${argv[0]} is not installed`, object: argv[0]! })
+  return { code, stdout, stderr }
 }
-type Options = { input?: string; env?: Record<string, string>; signal?: AbortSignal; timeoutMs?: number }
 
 /** Runs a command that must succeed; a failure says the command and the last lines it wrote. */
 export async function must(argv: string[], options: Options = {}): Promise<string> {
   const { code, stdout, stderr } = await run(argv, options)
   if (code === 0) return stdout
   const said = (stderr.trim() || stdout.trim()).split('\n').slice(-5).join(' | ')
-  throw new UserError(`${argv[0]} ended with ${code}`, {
-    what: said || 'it said nothing',
-    object: argv.join(' ').slice(0, 200),
-  })
+  const object = argv.join(' ').slice(0, 200)
+  throw new UserError(`ended with exit code ${code}`, { what: said || 'it said nothing', object })
 }
 
 export type Running = {
   pid: number
-  /** The exit code or signal, once it has ended. */
+  /** How it ended, once it has. */
   ended: () => string | undefined
-  /** SIGTERM, and SIGKILL when that is not enough after `graceMs`. */
+  /** SIGTERM, and SIGKILL when that was not enough after `graceMs`. */
   stop(graceMs?: number): Promise<void>
 }
 
-/**
- * Starts a command that keeps running, its output in a log file. setpriv makes the kernel end it when we end, however
- * that happens: nothing of a lab survives a kill -9.
- */
+/** Starts a command that keeps running, its output in a log file. */
 export function start(argv: string[], log: string, env: Record<string, string> = {}): Promise<Running> {
   const out = openSync(log, 'a')
-  const child = spawn('setpriv', ['--pdeathsig', 'TERM', ...argv], {
+  // A process group of its own: Ctrl-C on the terminal is ours to handle, in our order.
+  const child = spawnOurs(argv, {
     stdio: ['ignore', out, out],
     env: { ...process.env, ...env },
+    detached: true,
   })
   closeSync(out)
   let end: string | undefined
-  const exit = ended(child, 'setpriv').then(
-    (code) => {
-      end = `exit code ${code}`
-    },
-    (error: Error) => {
-      end = error.message
-    },
-  )
+  const exit = ended(child).then((code) => {
+    end = `exit code ${code}`
+  })
   async function stop(graceMs = 5000) {
     child.kill('SIGTERM')
     const hard = setTimeout(() => child.kill('SIGKILL'), graceMs)
@@ -69,24 +68,33 @@ export function start(argv: string[], log: string, env: Record<string, string> =
   }
   return new Promise((resolve, reject) => {
     child.once('spawn', () => resolve({ pid: child.pid!, ended: () => end, stop }))
-    child.once('error', (error) => reject(missing('setpriv', error)))
+    child.once('error', reject)
+    exit.catch(reject)
   })
 }
 
-function ended(child: ChildProcess, name: string): Promise<number> {
+/** setpriv lets the kernel end a child when we end, however that happens: nothing of a lab outlives a kill -9. */
+function spawnOurs(argv: string[], options: SpawnOptions): ChildProcess {
+  return spawn('setpriv', ['--pdeathsig', 'TERM', '--', ...argv], options)
+}
+
+function ended(child: ChildProcess): Promise<number> {
   return new Promise((resolve, reject) => {
-    child.once('error', (error) => reject(missing(name, error)))
+    child.once('error', reject)
     child.once('close', (code, signal) => resolve(code ?? (signal === 'SIGKILL' ? 137 : 143)))
   })
 }
 
-function missing(name: string, error: Error & { code?: string }) {
-  if (error.code !== 'ENOENT') return error
-  return new UserError('command not found', { what: `${name} is not installed`, object: name })
-}
-
-async function collect(stream: NodeJS.ReadableStream): Promise<string> {
-  const chunks: Buffer[] = []
-  for await (const chunk of stream) chunks.push(Buffer.from(chunk))
-  return Buffer.concat(chunks).toString('utf8')
+async function collect(stream: NodeJS.ReadableStream, onLine?: (line: string) => void): Promise<string> {
+  let text = ''
+  let rest = ''
+  stream.setEncoding('utf8')
+  for await (const chunk of stream) {
+    text += chunk
+    const lines = (rest + chunk).split('\n')
+    rest = lines.pop()!
+    for (const line of lines) onLine?.(line)
+  }
+  if (rest) onLine?.(rest)
+  return text
 }

@@ -24,6 +24,8 @@ type Wanted = {
   firmware: Firmware
   mac: string
   disk: string
+  /** A machine that never netboots has no boot ROM on its NIC: iPXE's takes seconds to let the disk have its turn. */
+  boots: 'network' | 'disk'
   /** The disk is left as it is; what the machine writes is lost at power off. */
   pristine?: boolean
 }
@@ -37,6 +39,8 @@ export async function makeMachine(wanted: Wanted, network: LabNetwork, folder: s
   const paths = { console: join(folder, `${name}.console.log`), vars: join(folder, `${name}.vars.fd`) }
   const uuid = randomUUID()
   const tap = await network.addTap()
+  // An empty romfile keeps iPXE out of UEFI machines too: OVMF's own PXE client is what real firmware resembles.
+  const noRom = firmware === 'uefi' || wanted.boots === 'disk'
   if (firmware === 'uefi') copyVars(paths.vars)
   let running: Running | undefined
 
@@ -51,9 +55,8 @@ export async function makeMachine(wanted: Wanted, network: LabNetwork, folder: s
       ...['-device', 'virtio-rng-pci,rng=r0'],
       ...firmwareArguments(firmware, paths.vars),
       ...['-netdev', `tap,id=n0,ifname=${tap},script=no,downscript=no`],
-      // An empty romfile keeps iPXE out of UEFI machines: OVMF's own PXE client is the one that real firmware resembles.
       '-device',
-      `virtio-net-pci,netdev=n0,mac=${wanted.mac},bootindex=${first === 'network' ? 1 : 2}${firmware === 'uefi' ? ',romfile=' : ''}`,
+      `virtio-net-pci,netdev=n0,mac=${wanted.mac},bootindex=${first === 'network' ? 1 : 2}${noRom ? ',romfile=' : ''}`,
       ...[
         '-drive',
         `file=${wanted.disk},if=none,id=d0,format=raw,cache=unsafe,discard=unmap${wanted.pristine ? ',snapshot=on' : ''}`,
