@@ -1,0 +1,12 @@
+import { defineConfig } from 'vitest/config'
+
+// Machines share two cores: one file at a time, and a run that hangs ends after an hour.
+export default defineConfig({
+  test: {
+    include: ['test/vm/**/*.test.ts'],
+    testTimeout: 3_600_000,
+    hookTimeout: 3_600_000,
+    teardownTimeout: 60_000,
+    fileParallelism: false,
+  },
+})
