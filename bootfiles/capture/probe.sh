@@ -37,6 +37,7 @@ printf ',"user":%s' "$(id -u)"
 printf ',"osRelease":'; text "$root/etc/os-release"
 printf ',"fstab":'; text "$root/etc/fstab"
 printf ',"swaps":'; text /proc/swaps
+printf ',"modules":'; text /proc/modules
 printf ',"tar":'; said tar --version
 printf ',"zstd":'; has zstd
 printf ',"split":'; has split

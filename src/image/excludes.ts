@@ -49,7 +49,9 @@ export const defaultExcludes: readonly Row[] = [
 ]
 
 /** A test for one listed file. `more` are paths known only on the machine, as its active swap files. */
-export function makeExclude(more: readonly string[] = []): (file: Pick<ListedFile, 'path' | 'type'>) => boolean {
+export function makeExclude(
+  more: readonly string[] = [],
+): (file: Pick<ListedFile, 'path' | 'type'>) => boolean {
   const rows = defaultExcludes.map(([pattern, , types]) => ({ regex: compile(pattern), types }))
   const paths = new Set(more)
   return ({ path, type }) =>

@@ -9,6 +9,7 @@ const LAYER_BYTES = 96 << 20 // below this one more stream does not pay
 const FILE_COST = 8192 // making a file costs the target about as much as writing so many bytes
 
 type Tree = { weight: number; files: ListedFile[]; children: Map<string, Tree> }
+const emptyTree = (): Tree => ({ weight: 0, files: [], children: new Map() })
 type Unit = { weight: number; files: ListedFile[] }
 
 /** Lists of members in the order in which they are archived. Every layer but the last is without directories. */
@@ -25,7 +26,11 @@ function refuseWhiteouts(files: readonly ListedFile[]) {
   const wrong = files.filter((file) => /(^|\/)\.wh\.[^/]*$/.test(file.path))
   if (wrong.length === 0) return
   throw new UserError('names beginning with .wh. cannot be captured', {
-    what: wrong.slice(0, 5).map((file) => `/${file.path}`).join(', ') + (wrong.length > 5 ? ', ...' : ''),
+    what:
+      wrong
+        .slice(0, 5)
+        .map((file) => `/${file.path}`)
+        .join(', ') + (wrong.length > 5 ? ', ...' : ''),
     allowed: 'rename or remove them: in an image they mean "deleted"',
   })
 }
@@ -39,7 +44,7 @@ function countFor(files: ListedFile[]): number {
 
 /** Whole directories, and parts of those that are too heavy for one piece. */
 function cut(files: ListedFile[]): Unit[] {
-  const root: Tree = { weight: 0, files: [], children: new Map() }
+  const root = emptyTree()
   for (const file of files) plant(root, file)
   const limit = root.weight / (MAX_FILE_LAYERS * 4)
   const units: Unit[] = []
@@ -58,8 +63,8 @@ function plant(root: Tree, file: ListedFile) {
   let tree = root
   tree.weight += cost(file)
   for (const part of file.path.split('/').slice(0, -1)) {
-    let child = tree.children.get(part)
-    if (child === undefined) tree.children.set(part, (child = { weight: 0, files: [], children: new Map() }))
+    const child = tree.children.get(part) ?? emptyTree()
+    tree.children.set(part, child)
     child.weight += cost(file)
     tree = child
   }

@@ -77,7 +77,8 @@ const renderRef = ({ digest, bytes }: BlobRef): string => `${digest} ${bytes}`
 
 function parseRef(text: string): BlobRef {
   const [digest = '', bytes = ''] = text.split(' ')
-  if (!/^\d{1,16}$/.test(bytes)) throw new WireError(`image: blob reference ${JSON.stringify(text.slice(0, 100))}`)
+  if (!/^\d{1,16}$/.test(bytes))
+    throw new WireError(`image: blob reference ${JSON.stringify(text.slice(0, 100))}`)
   return { digest: digestText(digest), bytes: Number(bytes) }
 }
 
@@ -157,7 +158,11 @@ export function parseImage(name: ImageName, version: number, manifest: Buffer, c
     source: label('sysclone.source'),
     arch: oneOf(label('sysclone.arch'), ['x86_64', 'aarch64', 'ppc64le']),
     firmware: oneOf(label('sysclone.firmware'), ['bios', 'uefi']),
-    os: { id: label('sysclone.os.id'), version: label('sysclone.os.version'), name: label('sysclone.os.name') },
+    os: {
+      id: label('sysclone.os.id'),
+      version: label('sysclone.os.version'),
+      name: label('sysclone.os.name'),
+    },
     kernelRelease: label('sysclone.kernel.release'),
     kernel: parseRef(annotation('sysclone.kernel')),
     modules: parseRef(annotation('sysclone.modules')),
@@ -232,4 +237,10 @@ export function withVersion(index: ImageIndex, row: IndexRow, size: number): Ima
 }
 
 export const nextVersion = (index: ImageIndex, name: ImageName): number =>
-  1 + Math.max(0, ...indexRows(index).filter((row) => row.name === name).map((row) => row.version))
+  1 +
+  Math.max(
+    0,
+    ...indexRows(index)
+      .filter((row) => row.name === name)
+      .map((row) => row.version),
+  )

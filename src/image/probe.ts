@@ -55,6 +55,7 @@ const Said = Type.Object({
   osRelease: text,
   fstab: text,
   swaps: text,
+  modules: text,
   tar: text,
   zstd: Type.Boolean(),
   split: Type.Boolean(),
@@ -79,6 +80,7 @@ export type Probe = {
   usedBytes: number // on these
   swapFiles: string[] // relative to the root
   sshHostKeyTypes: string[]
+  loadedModules: string[]
   compress: boolean // the golden client has zstd and split
 }
 
@@ -86,7 +88,10 @@ export type Probe = {
 export function parseProbe(json: string): Probe {
   const said = parseJson(json)
   if (said.user !== 0)
-    throw new UserError('only root can read every file', { what: `logged in as uid ${said.user}`, allowed: 'root' })
+    throw new UserError('only root can read every file', {
+      what: `logged in as uid ${said.user}`,
+      allowed: 'root',
+    })
   refuseOldTar(decode(said.tar))
   const layout = layoutOf(said)
   const mounts = capturedMounts(said, layout)
@@ -101,6 +106,9 @@ export function parseProbe(json: string): Probe {
     usedBytes: mounts.reduce((sum, mount) => sum + Number(mount.used ?? 0), 0),
     swapFiles: swapFilesOf(decode(said.swaps)),
     sshHostKeyTypes: hostKeyTypes(said.hostKeys),
+    loadedModules: decode(said.modules)
+      .split('\n')
+      .flatMap((line) => line.split(' ')[0] || []),
     compress: said.zstd && said.split,
   }
 }
@@ -174,7 +182,10 @@ const unescapeOctal = (path: string): string =>
 function layoutOf(said: Said): DiskLayout {
   const fstab = decode(said.fstab)
   const blocks = flatten(said.lsblk.blockdevices)
-  const used = new Set([...said.findmnt.filesystems.map((m) => m.source ?? ''), ...activeSwap(decode(said.swaps))])
+  const used = new Set([
+    ...said.findmnt.filesystems.map((m) => m.source ?? ''),
+    ...activeSwap(decode(said.swaps)),
+  ])
   const disks = said.sfdisk
     .map(({ partitiontable }) => diskOf(partitiontable, { said, blocks, fstab }))
     .filter((disk) => disk.partitions.some((p) => used.has(nodeOf(disk, p)) || p.filesystem?.mountpoint))
@@ -281,9 +292,12 @@ const localTypes = ['ext2', 'ext3', 'ext4', 'xfs', 'btrfs', 'vfat']
 function capturedMounts(said: Said, { disks }: DiskLayout): Static<typeof Mount>[] {
   const nodes = new Set(disks.flatMap((disk) => disk.partitions.map((p) => nodeOf(disk, p))))
   const local = said.findmnt.filesystems.filter(
-    (m) => localTypes.includes(m.fstype) && m.source?.startsWith('/dev/') && !m.source.startsWith('/dev/loop'),
+    (m) =>
+      localTypes.includes(m.fstype) && m.source?.startsWith('/dev/') && !m.source.startsWith('/dev/loop'),
   )
-  const captured = [...nodes].flatMap((node) => mountOf(said, node) ?? []).filter((m) => localTypes.includes(m.fstype))
+  const captured = [...nodes]
+    .flatMap((node) => mountOf(said, node) ?? [])
+    .filter((m) => localTypes.includes(m.fstype))
   const known = new Set(captured.map((m) => m.source))
   // A bind mount shows a source like /dev/vda2[/srv]: its content is listed where it really is.
   const lost = local.filter((m) => !known.has(m.source!.replace(/\[.*$/, '')))

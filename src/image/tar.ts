@@ -65,7 +65,8 @@ export function readTar(visitor: TarVisitor) {
   }
 
   function end() {
-    if (!ended || pending.length > 0) throw new WireError(`tar: ends within an archive, after ${position} bytes`)
+    if (!ended || pending.length > 0)
+      throw new WireError(`tar: ends within an archive, after ${position} bytes`)
   }
 
   /** Takes what it can from the front; 0 when a whole block is needed and not there. */
@@ -186,7 +187,16 @@ export const holesExceed = (entry: TarEntry, limit: number): boolean =>
   entry.extents !== undefined &&
   (entry.facts.size ?? 0) - entry.extents.reduce((sum, e) => sum + e.length, 0) > limit
 
-const types: Record<string, FileType> = { '0': 'f', '\0': 'f', '7': 'f', '2': 'l', '3': 'c', '4': 'b', '5': 'd', '6': 'p' }
+const types: Record<string, FileType> = {
+  '0': 'f',
+  '\0': 'f',
+  '7': 'f',
+  '2': 'l',
+  '3': 'c',
+  '4': 'b',
+  '5': 'd',
+  '6': 'p',
+}
 
 // Header, offset and length: name 0,100 mode 100,8 uid 108,8 gid 116,8 size 124,12 mtime 136,12 chksum 148,8
 // typeflag 156,1 linkname 157,100 magic 257,6 version 263,2 uname 265,32 gname 297,32 devmajor 329,8 devminor 337,8
@@ -197,7 +207,8 @@ function entryOf(flag: string, b: Buffer, pax: Pax, offset: number): TarEntry {
   if (type === undefined) throw new WireError(`tar: member type ${JSON.stringify(flag)}`)
   const stored = pax.has('size') ? paxNumber(pax, 'size') : number(b, 124, 12, 'size')
   const hasData = type === 'f' && !hardLink
-  if (!hasData && stored !== 0 && !hardLink) throw new WireError(`tar: ${stored} bytes of data in type ${flag}`)
+  if (!hasData && stored !== 0 && !hardLink)
+    throw new WireError(`tar: ${stored} bytes of data in type ${flag}`)
   const link = pax.get('linkpath') ?? untilNul(b.subarray(157, 257))
   const ctime = pax.get('ctime')
   const xattrs = xattrDigest(pax)
@@ -229,7 +240,8 @@ function nameOf(b: Buffer, pax: Pax): string {
 }
 
 /** `./a/b/` is `a/b`; `./` is `.`. */
-const cleanPath = (name: string): string => relativePath(name.replace(/^(\.\/+)+/, '').replace(/\/+$/, '') || '.')
+const cleanPath = (name: string): string =>
+  relativePath(name.replace(/^(\.\/+)+/, '').replace(/\/+$/, '') || '.')
 
 const mtimeOf = (b: Buffer, pax: Pax): string =>
   nanoseconds(pax.get('mtime') ?? String(number(b, 136, 12, 'mtime')))
@@ -253,7 +265,8 @@ function xattrDigest(pax: Pax): string | undefined {
   const keys = [...pax.keys()].filter((key) => attributeKey.test(key)).sort()
   if (keys.length === 0) return undefined
   const hash = createHash('sha256')
-  for (const key of keys) hash.update(`${key}\0${pax.get(key)!.length}\0`, 'latin1').update(pax.get(key)!, 'latin1')
+  for (const key of keys)
+    hash.update(`${key}\0${pax.get(key)!.length}\0`, 'latin1').update(pax.get(key)!, 'latin1')
   return hash.digest('hex')
 }
 
@@ -267,7 +280,10 @@ export function parsePax(content: Buffer): Pax {
     const equals = content.indexOf(0x3d, space)
     const sound = /^[1-9]\d{0,9}$/.test(digits) && end <= content.length && content[end - 1] === 0x0a
     if (!sound || equals < 0 || equals >= end - 1) throw new WireError('tar: pax record out of shape')
-    records.set(content.toString('latin1', space + 1, equals), content.toString('latin1', equals + 1, end - 1))
+    records.set(
+      content.toString('latin1', space + 1, equals),
+      content.toString('latin1', equals + 1, end - 1),
+    )
     at = end
   }
   return records

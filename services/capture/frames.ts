@@ -1,0 +1,64 @@
+// A tar stream from the golden client as zstd frames of 4 MiB, each with its content: compressed there and stored as it
+// comes, or compressed here on the thread pool. (nbWorkers stays 0: with workers Node may write a cut frame, node issue 59899.)
+import { promisify } from 'node:util'
+import { constants, zstdCompress, zstdDecompress } from 'node:zlib'
+import { WireError } from '../../src/fault.ts'
+import { FRAME_BYTES, splitFrames } from '../../src/image/zstd-frames.ts'
+
+export type LayerFrame = { zstd: Buffer; content: Buffer }
+
+const compress = promisify(zstdCompress)
+const decompress = promisify(zstdDecompress)
+const AHEAD = 4 // frames in work at once: the thread pool's size
+
+/** Frames that the golden client has compressed. */
+export function receivedFrames(stream: AsyncIterable<Buffer>): AsyncGenerator<LayerFrame> {
+  return inOrder(frames(), async (zstd) => ({ zstd, content: await contentOf(zstd) }))
+  async function* frames() {
+    const splitter = splitFrames()
+    for await (const chunk of stream) yield* splitter.push(chunk)
+    splitter.end()
+  }
+}
+
+async function contentOf(zstd: Buffer): Promise<Buffer> {
+  try {
+    return await decompress(zstd, { maxOutputLength: FRAME_BYTES })
+  } catch (error) {
+    throw new WireError(`zstd: ${(error as Error).message}`)
+  }
+}
+
+/** Frames made here of a plain stream. */
+export function madeFrames(stream: AsyncIterable<Buffer>): AsyncGenerator<LayerFrame> {
+  const params = { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_checksumFlag]: 1 }
+  return inOrder(pieces(), async (content) => ({ zstd: await compress(content, { params }), content }))
+  async function* pieces() {
+    let parts: Buffer[] = []
+    let size = 0
+    for await (let chunk of stream) {
+      while (size + chunk.length >= FRAME_BYTES) {
+        const rest = FRAME_BYTES - size
+        yield Buffer.concat([...parts, chunk.subarray(0, rest)])
+        chunk = chunk.subarray(rest)
+        parts = []
+        size = 0
+      }
+      if (chunk.length > 0) parts.push(chunk)
+      size += chunk.length
+    }
+    if (size > 0) yield Buffer.concat(parts)
+  }
+}
+
+/** Works on a few items at once and yields the results in the order of the items. */
+async function* inOrder<T, U>(items: AsyncIterable<T>, work: (item: T) => Promise<U>): AsyncGenerator<U> {
+  const queue: Promise<U>[] = []
+  for await (const item of items) {
+    const result = work(item)
+    result.catch(() => {}) // it is thrown when its turn comes
+    queue.push(result)
+    if (queue.length >= AHEAD) yield await queue.shift()!
+  }
+  for (const result of queue) yield await result
+}
