@@ -246,7 +246,7 @@ function scriptMaker(config: Config): Parameters<typeof openDeployments>[0]['scr
   return ({ node, image, facts, session, peer }) => {
     const { address } = serverFor(config, peer)
     const url = (port: number) => `http://${address}${port === 80 ? '' : `:${port}`}`
-    const blobUrls = [`${url(config.http.imagePort)}/blobs/sha256`]
+    const blobUrls = [url(config.http.imagePort)]
     const serverUrl = url(config.http.port)
     const { plan, layouts } = planInstall({ node, version: image, facts, session, serverUrl, blobUrls })
     return renderScript({ plan, layouts, lib, phases })

@@ -75,13 +75,17 @@ export function runChild(
   process.on('message', (message: Down) => {
     if (message.kind === 'begin') running = start(message, parent)
     if (message.kind === 'begin') running?.then(() => send({ kind: 'ready' }), fatal)
-    if (message.kind === 'message') handle ? handle(message.body) : waiting.push(message.body)
+    if (message.kind === 'message') deliver(message.body)
     if (message.kind === 'stop') void stop()
   })
   process.on('disconnect', () => void stop())
   // Ctrl-C reaches the whole process group; the supervisor tells us when to end.
   process.on('SIGINT', () => {})
 
+  function deliver(body: unknown) {
+    if (handle) handle(body)
+    else waiting.push(body)
+  }
   function fatal(error: unknown) {
     send({ kind: 'fatal', fault: faultOf(error) })
     process.exitCode = 1

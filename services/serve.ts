@@ -86,7 +86,9 @@ export async function startServer({ config, log }: { config: Config; log: (event
   function relay(to: 'boot', body: ToBoot): void
   function relay(to: 'main' | 'boot', body: ToMain | ToBoot) {
     const child = children.get(to)
-    if (child?.ready && child.process.connected) return tell(child, { kind: 'message', body })
+    // The boot process becomes ready by what main tells it; main takes messages once it can act on them.
+    const listens = child?.process.connected && (child.ready || to === 'boot')
+    if (child && listens) return tell(child, { kind: 'message', body })
     const queue = queued[to] as unknown[]
     queue.push(body)
     if (queue.length > queueLimit) queue.shift()

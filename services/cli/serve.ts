@@ -5,9 +5,10 @@ import { UserError } from '../../src/fault.ts'
 import { buildBootfiles } from '../loaders/build.ts'
 import { startServer } from '../serve.ts'
 import { openLog } from './log.ts'
+import type { Needs } from './needs.ts'
 
 /** `sysclone serve --config FILE`: the server, in the foreground until it is told to stop. */
-export function serve(program: Command) {
+export function serve(program: Command, { cacheDir }: Needs) {
   program
     .command('serve')
     .description('run the server: DHCP, TFTP, HTTP, image database')
@@ -17,7 +18,7 @@ export function serve(program: Command) {
       const config = await readConfig(file)
       const pretty = process.stdout.isTTY === true
       const log = openLog({ pretty, all: verbose === true })
-      await buildBootfiles({ stateDir: config.stateDir, cacheDir: config.cacheDir, arch: 'x86_64' })
+      await buildBootfiles({ stateDir: config.stateDir, cacheDir, arch: 'x86_64' })
       const server = await startServer({ config, log })
       const stopped = Promise.withResolvers<void>()
       for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stopped.resolve())

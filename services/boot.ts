@@ -1,0 +1,104 @@
+// The process that answers machines: DHCP, TFTP, loader texts. It has no database; main pushes it what it needs, and it
+// keeps answering while main restarts.
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Ipv4, Mac } from '../src/address.ts'
+import { indexNodes, type NodeIndex } from '../src/boot/names.ts'
+import type { Snapshot } from '../src/boot/plan.ts'
+import { applyDelta } from '../src/boot/snapshot.ts'
+import type { Config } from '../src/config.ts'
+import type { Network } from '../src/node/network.ts'
+import { type Leases, openLeases } from './dhcp/leases.ts'
+import { startDhcp } from './dhcp/server.ts'
+import { startBootHttp } from './http/boot.ts'
+import { openPublished } from './http/published.ts'
+import { type Bootfiles, loadBootfiles } from './loaders/build.ts'
+import { type LeaseRow, type Parent, runChild, type ToBoot } from './process.ts'
+import { startTftp } from './tftp/server.ts'
+
+type World = { config: Config; parent: Parent; nodes: () => NodeIndex; leases: Leases; bootfiles: Bootfiles }
+
+runChild(async ({ config }, parent) => {
+  const bootfiles = await loadBootfiles(config.stateDir, 'x86_64')
+  await mkdir(config.stateDir, { recursive: true })
+  const leases = await openLeases(join(config.stateDir, 'leases.journal'))
+  const view = openView(parent, (ask) => answerLeases(ask))
+  // Nobody is answered before main has said who is known: a known node must not look unknown.
+  await view.known
+  const world = { config, parent, nodes: view.nodes, leases, bootfiles }
+  const open = await Promise.all(config.networks.map((network) => serveNetwork(network, world)))
+
+  function answerLeases(ask: number) {
+    const rows = leases.list().map(({ mac, address, state, until }): LeaseRow => {
+      const node = view.nodes().byMac.get(mac)?.name
+      return { mac, address, state, expires: until, ...(node && { node }) }
+    })
+    parent.send({ kind: 'send', to: 'main', body: { type: 'leases', ask, leases: rows } })
+  }
+
+  return {
+    async close() {
+      await Promise.all(open.flat().map((each) => each.close()))
+      await leases.close()
+    },
+  }
+})
+
+/** Everything that one network is answered by. */
+async function serveNetwork(network: Network, { config, parent, nodes, leases, bootfiles }: World) {
+  const { emit } = parent
+  const { address } = network
+  const { http, tftp, stateDir } = config
+  const blobFolder = (name: string) => join(stateDir, name, 'blobs', 'sha256')
+  const open = openPublished({
+    server: { address, httpPort: http.port, imagePort: http.imagePort },
+    nodes,
+    loaders: new Map(
+      Object.entries(bootfiles.loaders).map(([name, { digest }]) => [
+        name.replace(/^boot\/grub\//, ''),
+        join(blobFolder('bootfiles'), digest.slice('sha256:'.length)),
+      ]),
+    ),
+    blobFolders: [blobFolder('images'), blobFolder('bootfiles')],
+    macOf: (peer) => leases.macOf(peer, Date.now()),
+  })
+  return await Promise.all([
+    startTftp({ address, port: tftp.port, open, emit }),
+    startBootHttp({
+      address,
+      port: http.port,
+      open,
+      emit,
+      nodeSocketPath: join(stateDir, 'run', 'node.sock'),
+    }),
+    startDhcp({
+      network,
+      ports: { http: http.port, image: http.imagePort },
+      lookup: (mac: Mac) => nodes().byMac.get(mac),
+      reserved: (ip: Ipv4) => nodes().byAddress.has(ip),
+      leases,
+      emit,
+    }),
+  ])
+}
+
+/** The snapshot as it stands; asks main for the whole again when a delta is missing. */
+function openView({ send, onMessage }: Parent, onLeases: (ask: number) => void) {
+  let snapshot: Snapshot = { version: -1, nodes: [] }
+  let index = indexNodes([])
+  const first = Promise.withResolvers<void>()
+  const askAll = () => send({ kind: 'send', to: 'main', body: { type: 'need-snapshot' } })
+  function take(next: Snapshot) {
+    snapshot = next
+    index = indexNodes(next.nodes)
+    first.resolve()
+  }
+  onMessage((message: ToBoot) => {
+    if (message.type === 'leases') return onLeases(message.ask)
+    if (message.type === 'snapshot') return take(message.snapshot)
+    const next = applyDelta(snapshot, message.delta)
+    next ? take(next) : askAll()
+  })
+  askAll()
+  return { known: first.promise, nodes: () => index }
+}
