@@ -14,22 +14,11 @@ import {
   subnetBroadcast,
   subnetContains,
 } from './address.ts'
-import { type Fault, renderFault, UserError } from './fault.ts'
+import { type Fault, UserError } from './fault.ts'
 import { subnetText } from './node/attributes.ts'
 import type { AddressRange, Network } from './node/network.ts'
 
 export type Config = Omit<File, 'networks'> & { networks: Network[] }
-
-/** Everything that is wrong with a configuration file, in the order of its lines. */
-export class ConfigError extends UserError {
-  override name = 'ConfigError'
-  readonly faults: Fault[]
-  constructor(faults: Fault[]) {
-    super(faults[0]!.error, faults[0]!)
-    this.message = faults.map(renderFault).join('\n')
-    this.faults = faults
-  }
-}
 
 // ---- the schema: `description` is what a refusal says is allowed ----
 
@@ -104,16 +93,16 @@ type NetworkKeys = Static<typeof NetworkKeys>
 
 // ---- reading ----
 
-/** The configuration that `text` describes, or ConfigError; `name` of the file is for the faults alone. */
+/** The configuration that `text` describes, or a UserError with all its faults; `name` of the file is for the faults alone. */
 export function parseConfig(text: string, name: string): Config {
   const lines = new LineCounter()
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, merge: false })
   const broken = document.errors.map((error) => yamlFault(error, name))
-  if (broken.length > 0) throw new ConfigError(broken)
+  if (broken.length > 0) throw allOf(broken)
   const place: Place = { name, document, lines }
   const value = Value.Default(File, plainValue(document, name) ?? {})
   const faults = [...schemaFaults(value, place), ...ruleFaults(value, place)]
-  if (faults.length > 0) throw new ConfigError(faults.sort((a, b) => lineIn(a) - lineIn(b)))
+  if (faults.length > 0) throw allOf(faults.sort((a, b) => lineIn(a) - lineIn(b)))
   const { networks, ...rest } = value as File
   return { ...rest, networks: networks.map(networkOf) }
 }
@@ -131,7 +120,7 @@ function plainValue(document: Document, name: string): unknown {
   try {
     return document.toJS({ maxAliasCount: 20 })
   } catch (error) {
-    throw new ConfigError([{ error: 'not YAML', what: (error as Error).message, object: `${name}:1` }])
+    throw allOf([{ error: 'not YAML', what: (error as Error).message, object: `${name}:1` }])
   }
 }
 
@@ -147,6 +136,7 @@ function faultAt(place: Place, keys: Key[], error: string, value: unknown, allow
   return { error: `${keyText(keys)}: ${error}`, what: shown, ...(allowed && { allowed }), object }
 }
 
+const allOf = ([first, ...others]: Fault[]) => new UserError(first!.error, first!, others)
 const lineIn = ({ object = '' }: Fault) => Number(object.slice(object.lastIndexOf(':') + 1))
 
 /** `networks[0].pool` */

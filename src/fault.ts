@@ -12,13 +12,20 @@ export type Fault = { error: string; what: string; allowed?: string; object?: st
 export class UserError extends Error {
   override name = 'UserError'
   readonly fault: Fault
+  /** All of them, where one look finds several, as in a configuration file. */
+  readonly faults: readonly Fault[]
   /** The HTTP status that the API answers with. */
   readonly status: number
-  constructor(error: string, more: { what: string; allowed?: string; object?: string; status?: number }) {
+  constructor(
+    error: string,
+    more: { what: string; allowed?: string; object?: string; status?: number },
+    others: readonly Fault[] = [],
+  ) {
     const { status = 400, ...rest } = more
     const fault = { error, ...rest }
-    super(renderFault(fault))
+    super([fault, ...others].map(renderFault).join('\n'))
     this.fault = fault
+    this.faults = [fault, ...others]
     this.status = status
   }
 }

@@ -1,14 +1,14 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { ConfigError, parseConfig } from '../src/config.ts'
-import { renderFault } from '../src/fault.ts'
+import { parseConfig } from '../src/config.ts'
+import { renderFault, UserError } from '../src/fault.ts'
 
 const faultsOf = (text: string) => {
   try {
     parseConfig(text, 'c.yaml')
     return []
   } catch (error) {
-    if (!(error instanceof ConfigError)) throw error
+    if (!(error instanceof UserError)) throw error
     expect(error.message).toBe(error.faults.map(renderFault).join('\n'))
     return error.faults.map(renderFault)
   }

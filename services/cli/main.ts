@@ -1,0 +1,71 @@
+#!/usr/bin/env node
+// The command line: `sysclone COMMAND ...`, or a link to this file that is named like the command.
+import { basename } from 'node:path'
+import { Command, CommanderError } from 'commander'
+import { faultOf, UserError } from '../../src/fault.ts'
+import { openApi } from './api.ts'
+import type { Needs } from './needs.ts'
+import { openPrint } from './print.ts'
+
+type Register = (program: Command, needs: Needs) => void
+
+// Each is loaded when it is used: `nodeset` need not wait for what `serve` is made of.
+const commands: Record<string, () => Promise<Register>> = {
+  serve: async () => (await import('./serve.ts')).serve,
+  bootfiles: async () => (await import('./bootfiles.ts')).bootfiles,
+  lab: async () => (await import('./lab.ts')).lab,
+  mkdef: async () => (await import('./mkdef.ts')).mkdef,
+  lsdef: async () => (await import('./lsdef.ts')).lsdef,
+  chdef: async () => (await import('./chdef.ts')).chdef,
+  rmdef: async () => (await import('./rmdef.ts')).rmdef,
+  imgcapture: async () => (await import('./imgcapture.ts')).imgcapture,
+  lsimage: async () => (await import('./lsimage.ts')).lsimage,
+  nodeset: async () => (await import('./nodeset.ts')).nodeset,
+}
+
+async function main(): Promise<number> {
+  const args = wordsOf(process.argv)
+  const cacheDir = process.env.SYSCLONE_CACHE || '/var/cache/sysclone'
+  const print = openPrint({
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+    isTty: process.stdout.isTTY === true,
+    columns: process.stdout.columns ?? 80,
+  })
+  const needs: Needs = { api, print, interrupted, cacheDir }
+  const program = new Command('sysclone')
+    .description('Capture one good Linux machine, clone it onto any number of machines over the network')
+    .exitOverride()
+    .showHelpAfterError('(--help shows how it is used)')
+  const wanted = Object.hasOwn(commands, args[0] ?? '') ? [args[0]!] : Object.keys(commands)
+  for (const name of wanted) (await commands[name]!())(program, needs)
+  try {
+    await program.parseAsync(args, { from: 'user' })
+    return print.exitCode()
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2 // it has said why
+    for (const fault of error instanceof UserError ? error.faults : [faultOf(error)]) print.fault(fault)
+    return 1
+  }
+}
+
+/** What was typed after `sysclone`; the name of a link counts as typed. */
+function wordsOf([, path = '', ...words]: string[]): string[] {
+  const name = basename(path)
+  return Object.hasOwn(commands, name) ? [name, ...words] : words
+}
+
+function api(server: string | undefined) {
+  return openApi(server ?? (process.env.SYSCLONE_SERVER || '/run/sysclone/api.sock'))
+}
+
+function interrupted(): AbortSignal {
+  const controller = new AbortController()
+  process.once('SIGINT', () => controller.abort())
+  return controller.signal
+}
+
+// `lsdef | head`: nobody reads on, and that is no fault.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
+// Not process.exit: what was written to a pipe must leave first.
+process.exitCode = await main()

@@ -1,0 +1,299 @@
+// The commands as a person starts them: processes of their own, against a real server on a unix socket.
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { makeEmit } from '../../services/emit.ts'
+import { startAdmin } from '../../services/http/admin.ts'
+import { openStore, type Store } from '../../services/store/store.ts'
+import type { Digest, ImageName, Ipv4, NodeName } from '../../src/address.ts'
+import type { Event } from '../../src/events.ts'
+import { UserError } from '../../src/fault.ts'
+import type { ImageVersion } from '../../src/image/version.ts'
+
+const main = join(import.meta.dirname, '../../services/cli/main.ts')
+const folder = mkdtempSync(join(tmpdir(), 'sysclone-cli-'))
+const socket = join(folder, 'api.sock')
+const digest = `sha256:${'1'.repeat(64)}` as Digest
+const image = {
+  name: 'img' as ImageName,
+  version: 2,
+  digest,
+  createdAt: '2026-01-02T03:04:05.000Z',
+  source: 'golden',
+  arch: 'x86_64',
+  firmware: 'bios',
+  os: { id: 'debian', version: '12', name: 'Debian GNU/Linux 12' },
+  kernelRelease: '6.1.0',
+  layers: [{ bytes: 300_000_000 }],
+  tarBytes: 1_000_000_000,
+} as unknown as ImageVersion
+
+let store: Store
+let admin: Awaited<ReturnType<typeof startAdmin>>
+const listeners = new Set<(event: Event) => void>()
+const emit = makeEmit((event) => {
+  for (const listener of listeners) listener(event as Event)
+})
+let captureEnds: () => void = () => {}
+
+beforeAll(async () => {
+  store = await openStore(join(folder, 'db'))
+  await store.osimages.put({ name: 'img' as ImageName, profile: 'compute' })
+  admin = await startAdmin({
+    socket,
+    store,
+    networks: [{ interface: 'eth1', subnet: { base: 0x0a000000, prefix: 24 }, address: '10.0.0.1' as Ipv4 }],
+    images: {
+      list: () => [image],
+      get: (name, version = 2) => (name === 'img' && version === 2 ? image : undefined),
+    },
+    deploy: {
+      async arm(node) {
+        if (node === 'n2')
+          throw new UserError('the node is locked', { what: 'lock=1', allowed: 'lock=0 first' })
+        return 'sysclone debian12-x86_64'
+      },
+      setState: async (_, state) => state,
+      stat: async () => 'boot',
+    },
+    async capture() {
+      emit('capture.progress', { job: 'other', image: 'x', phase: 'not ours', percent: 50 })
+      setImmediate(captureEnds)
+      return { job: 'j1' }
+    },
+    leases: async () => [],
+    nodesChanged: () => {},
+    subscribe(listener) {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
+    emit,
+  })
+})
+beforeEach(async () => {
+  await store.nodes.remove((await store.nodes.list()).map(({ name }) => name))
+  await store.nodes.putMany(
+    ['n1', 'n2', 'n3'].map((name) => ({ name: name as NodeName, groups: ['compute'], mac: [] })),
+  )
+})
+afterAll(async () => {
+  await admin.close()
+  await store.close()
+  rmSync(folder, { recursive: true })
+})
+
+type Run = { code: number | null; out: string; err: string }
+function run(
+  words: string[],
+  { file = main, env = { SYSCLONE_SERVER: socket }, onStart = (_: number) => {} } = {},
+) {
+  return new Promise<Run>((resolve, reject) => {
+    const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', file, ...words], {
+      env: { PATH: process.env.PATH, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: 15_000,
+    })
+    const read = { out: '', err: '' }
+    child.stdout.on('data', (chunk) => {
+      read.out += chunk
+    })
+    child.stderr.on('data', (chunk) => {
+      read.err += chunk
+    })
+    child.once('error', reject)
+    child.once('close', (code) => resolve({ code, ...read }))
+    onStart(child.pid!)
+  })
+}
+const lines = (...all: string[]) => all.map((line) => `${line}\n`).join('')
+
+test('a node is defined, shown, changed and removed, in xCAT’s words', async () => {
+  const words = ['-t', 'node', '-o', 'golden', 'groups=all', 'mac=52:54:00:00:00:0A', 'ip=10.0.0.7']
+  expect(await run(['mkdef', ...words])).toEqual({
+    code: 0,
+    out: '1 object definitions have been created or modified.\n',
+    err: '',
+  })
+  expect((await run(['lsdef', 'golden'])).out).toBe(
+    lines(
+      'Object name: golden',
+      '    currstate=boot',
+      '    groups=all',
+      '    ip=10.0.0.7',
+      '    mac=52:54:00:00:00:0a',
+    ),
+  )
+  expect((await run(['chdef', 'n[1-2],golden', '-p', 'groups=rack1'])).out).toMatch(/^3 object definitions/)
+  expect((await run(['lsdef', '-i', 'groups,ip', '-o', 'rack1,-n2'])).out).toBe(
+    lines(
+      'Object name: golden',
+      '    groups=all,rack1',
+      '    ip=10.0.0.7',
+      'Object name: n1',
+      '    groups=compute,rack1',
+      '    ip=',
+    ),
+  )
+  expect((await run(['rmdef', 'golden'])).out).toBe('1 object definitions have been removed.\n')
+  expect((await run(['lsdef'])).out).toBe(lines('n1  (node)', 'n2  (node)', 'n3  (node)'))
+})
+
+test('lsdef shows osimages and networks, and JSON keyed by name', async () => {
+  expect((await run(['lsdef', '-t', 'osimage', 'img', '-i', 'profile,osname'])).out).toBe(
+    lines('Object name: img', '    osname=Linux', '    profile=compute'),
+  )
+  expect((await run(['lsdef', '-t', 'network'])).out).toBe('10_0_0_0-255_255_255_0  (network)\n')
+  const { out } = await run(['lsdef', 'n1,n3', '--json'])
+  expect(JSON.parse(out)).toEqual({
+    n1: { groups: 'compute', currstate: 'boot' },
+    n3: { groups: 'compute', currstate: 'boot' },
+  })
+})
+
+test('nodeset: a line a node; one that fails makes exit 1 and is named on stderr', async () => {
+  expect(await run(['nodeset', 'n[1-3]', 'osimage=img:2'])).toEqual({
+    code: 1,
+    out: lines('n1: sysclone debian12-x86_64', 'n3: sysclone debian12-x86_64'),
+    err: 'n2: the node is locked (lock=1; allowed: lock=0 first)\n',
+  })
+  expect(await run(['nodeset', 'n1,n3', 'stat'])).toEqual({
+    code: 0,
+    out: lines('n1: boot', 'n3: boot'),
+    err: '',
+  })
+  const { code, out } = await run(['nodeset', 'n1,n2', 'osimage=img', '--json'])
+  expect([code, JSON.parse(out)]).toMatchObject([
+    1,
+    { n1: { text: 'sysclone debian12-x86_64' }, n2: { fault: { error: 'the node is locked' } } },
+  ])
+})
+
+test('a command also works under its own name through a link', async () => {
+  const file = join(folder, 'nodeset')
+  symlinkSync(main, file)
+  expect(await run(['n1', 'boot'], { file })).toEqual({ code: 0, out: 'n1: boot\n', err: '' })
+})
+
+test('lsimage lists versions', async () => {
+  const { code, out } = await run(['lsimage'])
+  expect([code, out]).toEqual([
+    0,
+    lines(
+      'IMAGE  CAPTURED          FROM    ARCH    FIRMWARE  STORED  CONTENT  OS',
+      'img:2  2026-01-02 03:04  golden  x86_64  bios      300 MB  1000 MB  Debian GNU/Linux 12',
+    ),
+  ])
+  expect(await run(['lsimage', 'none'])).toEqual({ code: 1, out: '', err: 'none: no such osimage (none)\n' })
+})
+
+describe('imgcapture', () => {
+  const words = ['imgcapture', 'n1', '-t', 'sysclone', '-o', 'img']
+  const step = (phase: string, percent: number) => emit('capture.progress', { job: 'j1', phase, percent })
+
+  test('says how far it is, in plain lines, and what it made', async () => {
+    captureEnds = () => {
+      for (const [phase, percent] of [
+        ['probe', 0],
+        ['copy', 1],
+        ['copy', 3],
+        ['copy', 12],
+        ['publish', 99],
+      ] as const)
+        step(phase, percent)
+      emit('capture.done', { job: 'j1', image: 'img', version: 3, bytes: 7 })
+      emit('job.done', { job: 'j1', kind: 'capture' })
+    }
+    expect(await run(words)).toEqual({
+      code: 0,
+      out: lines('probe 0%', 'copy 1%', 'copy 12%', 'publish 99%', 'n1: captured as img:3'),
+      err: '',
+    })
+    const { out } = await run([...words, '--json'])
+    expect(JSON.parse(out)).toEqual({ job: 'j1', image: 'img', version: 3, bytes: 7 })
+  })
+
+  test('fails with the reason, which cannot play with the terminal', async () => {
+    captureEnds = () => emit('job.fail', { job: 'j1', kind: 'capture', why: 'host key \x1b[2Jis SHA256:x' })
+    expect(await run(words)).toMatchObject({
+      code: 1,
+      err: 'n1: the capture failed (host key ?[2Jis SHA256:x)\n',
+    })
+  })
+
+  test('Ctrl-C leaves the job alone and says so', async () => {
+    let pid = 0
+    captureEnds = () => {
+      step('copy', 5)
+      setTimeout(() => process.kill(pid, 'SIGINT'), 300)
+    }
+    const onStart = (started: number) => {
+      pid = started
+    }
+    expect(await run(words, { onStart })).toEqual({
+      code: 1,
+      out: 'copy 5%\n',
+      err: 'n1: not waited for (the server goes on with job j1; allowed: lsimage shows the version once it is there)\n',
+    })
+  })
+
+  test('a refusal ends it at once', async () => {
+    expect(await run(['imgcapture', 'n9', '-o', 'img'])).toMatchObject({
+      code: 1,
+      err: 'n9: no such node (n9)\n',
+    })
+  })
+})
+
+const refused: [words: string[], code: number, err: RegExp][] = [
+  [['lsdef', 'n[1-9]'], 1, /^no such node or group \(n4, n5, n6, n7, n8, n9\)\n$/],
+  [['mkdef', 'x', 'color=red'], 1, /^x: no such attribute \(color; allowed: addkcmdline arch .*\)\n$/],
+  [
+    ['mkdef', 'x', 'mac=1'],
+    1,
+    /^x: mac: not a MAC address \(1; allowed: MAC addresses with commas between.*\)\n$/,
+  ],
+  [
+    ['chdef', '-t', 'osimage', 'img', 'rootimgdir=/'],
+    1,
+    /^img: only the server sets this attribute \(rootimgdir; allowed: /,
+  ],
+  [['mkdef', 'x', 'ip=10.0.0.7', 'ip=10.0.0.8'], 2, /ip is given twice/],
+  [['mkdef', 'groups=all'], 2, /names are needed/],
+  [['chdef', 'n1'], 2, /attr=value is needed/],
+  [['chdef', 'n1', '-p', '-m', 'groups=x'], 2, /cannot be used with/],
+  [['mkdef', '-t', 'network', '-o', 'x'], 2, /Allowed choices are node, osimage/],
+  [['nodeset', 'n1', 'shell'], 2, /Allowed: osimage/],
+  [['nodeset', 'n1'], 2, /missing required argument 'state'/],
+  [['imgcapture', 'n1', '-t', 'diskless', '-o', 'x'], 2, /Allowed choices are sysclone/],
+  [['imgcapture', 'n1', '-o', 'x', '--accept-hostkey', 'md5:1'], 2, /SHA256: and 43 characters/],
+  [['lsdef', '--frobnicate'], 2, /unknown option/],
+  [['lsdef', '--server', 'https://host/'], 1, /not the path of a socket/],
+  [
+    ['lsdef', '--server', '/nowhere/api.sock'],
+    1,
+    /^the server does not answer \(\/nowhere\/api.sock: there is no such socket; allowed: sysclone serve/,
+  ],
+]
+test('what is refused: exit 2 for usage, 1 for the rest, and never a stack trace', async () => {
+  const before = await store.nodes.list()
+  const waiting = [...refused]
+  async function next(): Promise<void> {
+    const [words, code, err] = waiting.shift() ?? []
+    if (!words) return
+    const found = await run(words)
+    expect({ words, code: found.code, out: found.out }).toEqual({ words, code, out: '' })
+    expect(found.err).toMatch(err!)
+    expect(found.err).not.toMatch(/\n\s+at /)
+    return next()
+  }
+  await Promise.all([next(), next(), next()])
+  expect(await store.nodes.list()).toEqual(before)
+})
+
+test('help is help', async () => {
+  const { code, out } = await run(['nodeset', '--help'])
+  expect(code).toBe(0)
+  expect(out).toMatch(/^Usage: sysclone nodeset \[options\] <noderange> <state>/)
+})
