@@ -82,6 +82,8 @@ export async function openLayer(path: string) {
       if (complete) break
     }
     if (entry === undefined || !complete) throw new WireError(`layer: no whole member at ${offset}`)
+    if (entry.hardLinkTo !== undefined)
+      throw new WireError(`layer: ${entry.facts.path} is a hard link, its content is at ${entry.hardLinkTo}`)
     return withHoles(entry, Buffer.concat(parts))
   }
 
