@@ -19,7 +19,6 @@ common='normal configfile linux boot echo test true sleep reboot halt minicmd ls
 # when its prefix is a TFTP one (grub-core/normal/main.c): under HTTP boot it would ask for grub.cfg alone.
 cp "$here/first.cfg" "$work/first.cfg"
 tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --format=ustar -C "$work" -cf "$work/memdisk.tar" first.cfg
-# shellcheck disable=SC2016
 echo 'normal (memdisk)/first.cfg' > "$work/early.cfg"
 
 # core FORMAT PLATFORM NAME MODULE...
@@ -27,8 +26,9 @@ core() {
     format=$1 platform=$2 name=$3
     shift 3
     mkdir -p "$output/$platform"
+    # -m sets the prefix to the memdisk: -p must come after it.
     # shellcheck disable=SC2086
-    grub-mkimage -d "/usr/lib/grub/$platform" -O "$format" -p /boot/grub -m "$work/memdisk.tar" -c "$work/early.cfg" \
+    grub-mkimage -d "/usr/lib/grub/$platform" -O "$format" -m "$work/memdisk.tar" -p /boot/grub -c "$work/early.cfg" \
         -o "$output/$platform/$name" $common "$@"
 }
 core x86_64-efi x86_64-efi core.efi efinet efifwsetup

@@ -6,7 +6,10 @@ INSTALLER=${INSTALLER-/run/sysclone/install}
 PLAN=${PLAN-$INSTALLER/plan}
 LAYOUTS=${LAYOUTS-$INSTALLER/layouts}
 STATE=${STATE-$INSTALLER/state} # what phases leave for one another and for the receipt
+# shellcheck disable=SC2034 # for the phases
 TARGET=$ROOT/target
+# Debian's busybox prefers its own applets to PATH, and its tar keeps no xattrs: these programs are named by their path.
+TOOLS=${TOOLS-/usr/sbin}
 PHASE=${PHASE-install}
 DRY_RUN=${DRY_RUN-}
 
@@ -45,7 +48,7 @@ fail() {
 # need_program NAME...   Looks before anything is touched: a program that is missing half-way leaves half a machine.
 need_program() {
     for program; do
-        [ -n "$DRY_RUN" ] || command -v "$program" > /dev/null || fail "$program is not in this ramdisk"
+        [ -n "$DRY_RUN" ] || [ -x "$TOOLS/$program" ] || fail "$program is not in this ramdisk"
     done
 }
 
@@ -66,8 +69,9 @@ json() {
 
 # next_number   Progress and log messages are counted over all phases, so that the server can drop what came twice.
 next_number() {
-    mkdir -p "$STATE"
-    number=$(($(cat "$STATE/number" 2>/dev/null || echo 0) + 1))
+    number=0
+    [ ! -s "$STATE/number" ] || read -r number < "$STATE/number"
+    number=$((number + 1))
     echo "$number" > "$STATE/number"
     echo "$number"
 }
@@ -75,18 +79,20 @@ next_number() {
 # post NAME   Sends the JSON of standard input to /node/NAME; prints the HTTP code. The body carries the session's
 # secret and therefore never stands on a command line.
 post() {
-    curl -sS -m "${POST_SECONDS-10}" --connect-timeout 5 -H 'Content-Type: application/json' --data-binary @- \
+    "$TOOLS"/curl -sS -m "${POST_SECONDS-10}" --connect-timeout 5 -H 'Content-Type: application/json' --data-binary @- \
         -o "$STATE/answer" -w '%{http_code}' "$(fact server)/node/$1" 2>> "$STATE/posts" || true
 }
 
 # report PERCENT BYTES TEXT   Where the install is: on the console when phase or percent changed, and to the server. A
 # server that does not answer now hears the next one. Percent is of the whole install and never falls.
 report() {
-    percent=$(cat "$STATE/percent" 2>/dev/null || echo 0)
-    [ "$1" -le "$percent" ] || percent=$1
+    percent=0 said=
     mkdir -p "$STATE"
+    [ ! -s "$STATE/percent" ] || read -r percent < "$STATE/percent"
+    [ ! -s "$STATE/said" ] || read -r said < "$STATE/said"
+    [ "$1" -le "$percent" ] || percent=$1
     echo "$percent" > "$STATE/percent"
-    if [ "$PHASE $percent" != "$(cat "$STATE/said" 2>/dev/null)" ]; then
+    if [ "$PHASE $percent" != "$said" ]; then
         say "$PHASE $percent% $3"
         echo "$PHASE $percent" > "$STATE/said"
     fi

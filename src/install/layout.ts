@@ -130,7 +130,7 @@ function namedDisk(disks: DiskFacts[], bytes: number, installdisk: string): Disk
 
 const tooSmall = (bytes: number, disks: DiskFacts[]) =>
   new UserError('disk too small', {
-    what: `needs ${gigabytes(bytes)} on one disk, ${disks.map((d) => `${d.path} has ${gigabytes(d.bytes)}`).join(', ')}`,
+    what: `needs ${gigabytes(bytes, Math.ceil)} on one disk, ${disks.map((d) => `${d.path} has ${gigabytes(d.bytes)}`).join(', ')}`,
   })
 
 const describe = (d: DiskFacts) =>
@@ -143,9 +143,9 @@ function byPath(a: string, b: string): number {
   return a.localeCompare(b, 'en', { numeric: true })
 }
 
-/** Rounded so that a need never looks smaller, and a disk never larger, than it is by more than a digit. */
-export const gigabytes = (bytes: number) =>
-  bytes >= 1e12 ? `${(bytes / 1e12).toFixed(1)} TB` : `${(bytes / 1e9).toFixed(1)} GB`
+/** Needs are rounded up and disks down: the two numbers of a refusal never look the same. */
+const gigabytes = (bytes: number, round: (tenths: number) => number = Math.floor) =>
+  bytes >= 1e12 ? `${(round(bytes / 1e11) / 10).toFixed(1)} TB` : `${(round(bytes / 1e8) / 10).toFixed(1)} GB`
 
 /** `/dev/sda` 3 -> `/dev/sda3`; `/dev/nvme0n1` 3 -> `/dev/nvme0n1p3`. */
 export const partitionPath = (disk: string, number: number) =>

@@ -4,7 +4,7 @@
 . "$INSTALLER/lib.sh"
 
 report 1 0 "$(fact image) onto $(fact disk | cut -d ' ' -f 1)"
-need_program curl zstd sfdisk wipefs mke2fs mkfs.vfat
+need_program curl mke2fs mkfs.vfat mkswap sfdisk sha256sum tar wipefs zstd
 [ "$(uname -m)" = "$(fact arch)" ] || fail "this machine is $(uname -m), the image is $(fact arch)"
 
 fact disk | {
@@ -21,7 +21,7 @@ fact disk | {
         [ ! -e "$holder" ] || fail "$disk is held by ${holder##*/}"
     done
 }
-for filesystem in $(facts part | cut -d ' ' -f 3 | grep -v -e '^-$' -e '^swap$' | sort -u); do
+for filesystem in $(facts part | cut -d ' ' -f 2 | grep -v -e '^-$' -e '^swap$' | sort -u); do
     grep -qw "$filesystem" "$ROOT/proc/filesystems" || fail "the kernel cannot mount $filesystem"
 done
 case $(fact firmware) in

@@ -12,11 +12,11 @@ report 2 0 "wiping $disk"
 
 # Old signatures inside the old partitions would come back to life where a new partition begins at the same place.
 for old in "$ROOT$disk"?*; do
-    [ ! -b "$old" ] || run wipefs --quiet --all --force "$old"
+    [ ! -b "$old" ] || run "$TOOLS"/wipefs --quiet --all --force "$old"
 done
-run wipefs --quiet --all --force "$ROOT$disk"
+run "$TOOLS"/wipefs --quiet --all --force "$ROOT$disk"
 # The text was made and checked on the server.
-run sfdisk --quiet --wipe always --wipe-partitions always "$ROOT$disk" < "$layout"
+run "$TOOLS"/sfdisk --quiet --wipe always --wipe-partitions always "$ROOT$disk" < "$layout"
 
 # wait_for DEVICE   The kernel makes the node a moment after sfdisk told it of the new table.
 wait_for() {
@@ -35,10 +35,10 @@ make() {
     label=$(label_of "$1")
     case $2 in
         ext4)
-            run mke2fs -q -F -t ext4 -U "$3" -L "$label" -E nodiscard -O "$(facts features | sed -n "s|^$1 ||p")" "$4"
+            run "$TOOLS"/mke2fs -q -F -t ext4 -U "$3" -L "$label" -E nodiscard -O "$(facts features | sed -n "s|^$1 ||p")" "$4"
             ;;
-        vfat) run mkfs.vfat -i "$(echo "$3" | tr -d -)" -n "${label:-NO NAME}" "$4" ;;
-        swap) run /usr/sbin/mkswap -U "$3" -L "$label" "$4" ;;
+        vfat) run "$TOOLS"/mkfs.vfat -i "$(echo "$3" | tr -d -)" -n "${label:-NO NAME}" "$4" ;;
+        swap) run "$TOOLS"/mkswap -U "$3" -L "$label" "$4" ;;
         *) fail "no way to make a $2 file system" ;;
     esac
 }

@@ -18,7 +18,7 @@ fetch() {
     while [ "$got" -lt "$2" ]; do
         for base in $(facts blobs); do
             # With -C curl itself refuses a server that answers a request for the rest with the whole.
-            curl -sS -f --connect-timeout 10 --speed-limit 1 --speed-time 60 -C "$got" \
+            "$TOOLS"/curl -sS -f --connect-timeout 10 --speed-limit 1 --speed-time 60 -C "$got" \
                 -w '%{stderr}\n%{http_code} %{size_download}\n' "$base/blobs/sha256/$1" 2> "$work/$1.curl" || true
             read -r code more <<END
 $(tail -n 1 "$work/$1.curl")
@@ -39,11 +39,11 @@ END
 
 # A stage that fails still reads to the end: the digest of what came says whether the blob or the disk is at fault.
 expand() {
-    zstd -q -d -c 2> "$work/$1.zstd" || echo 'zstd: cannot be decompressed' >> "$work/$1.bad"
+    "$TOOLS"/zstd -q -d -c 2> "$work/$1.zstd" || echo 'zstd: cannot be decompressed' >> "$work/$1.bad"
     cat > /dev/null
 }
 write() {
-    /usr/sbin/tar -x -p -f - -C "$TARGET" --same-owner --numeric-owner --xattrs --xattrs-include='*' --acls \
+    "$TOOLS"/tar -x -p -f - -C "$TARGET" --same-owner --numeric-owner --xattrs --xattrs-include='*' --acls \
         --warning=no-timestamp --checkpoint=400 --checkpoint-action="exec=echo \$TAR_CHECKPOINT > $work/$1.records" \
         2> "$work/$1.tar" || tail -n 1 "$work/$1.tar" >> "$work/$1.bad"
     cat > /dev/null
@@ -67,30 +67,29 @@ unpack() {
         echo ok > "$work/$hex.done"
     fi
 }
-sha256sum_of_copy() { /usr/sbin/sha256sum < "$work/$1.copy" > "$work/$1.sum"; }
+sha256sum_of_copy() { "$TOOLS"/sha256sum < "$work/$1.copy" > "$work/$1.sum"; }
 
-# unpacked   Bytes of tar so far, over all layers.
+# unpacked   Bytes of tar so far, over all layers, into $now. Only what the shell itself can do: this runs beside tar.
 unpacked() {
-    facts layer | {
-        sum=0
-        while read -r digest _ tarbytes _; do
-            hex=${digest#sha256:}
-            here=0
-            [ ! -s "$work/$hex.records" ] || here=$(($(cat "$work/$hex.records") * RECORD))
-            if [ -e "$work/$hex.done" ] || [ "$here" -gt "$tarbytes" ]; then here=$tarbytes; fi
-            sum=$((sum + here))
-        done
-        echo $sum
-    }
+    now=0
+    while read -r digest _ tarbytes _; do
+        hex=${digest#sha256:}
+        here=0
+        [ ! -s "$work/$hex.records" ] || read -r here < "$work/$hex.records" || here=0
+        here=$((here * RECORD))
+        if [ -e "$work/$hex.done" ] || [ "$here" -gt "$tarbytes" ]; then here=$tarbytes; fi
+        now=$((now + here))
+    done < "$work/list"
 }
+facts layer > "$work/list"
 
 # Copying is from 6 to 84 percent of the whole.
 tell() {
-    now=$(unpacked)
+    unpacked
     report $((6 + now * 78 / (total > 0 ? total : 1))) "$now" "$((now / 1000000)) of $((total / 1000000)) MB"
 }
 
-# copy WHICH   All layers of that kind (parallel, last) at once, with a report a second.
+# copy WHICH   All layers of that kind (parallel, last) at once, with a report every other second.
 copy() {
     wanted=
     for digest in $(facts layer | sed -n "s| .* $1\$||p"); do
@@ -108,7 +107,7 @@ copy() {
                 [ ! -s "$work/$other.why" ] || fail "$(cat "$work/$other.why")"
             done
             tell
-            sleep 1
+            sleep 2
         done
     done
     tell

@@ -29,7 +29,7 @@ receipt=$(printf '{"hostKeys":[%s],%s%s"bytes":%s,"seconds":%s}' "$(hostkeys)" "
 
 report 99 "$bytes" 'reporting'
 finish ok ",\"receipt\":$receipt" || fail 'the server did not take the result'
-PHASE=reboot report 100 "$bytes" 'installed, restarting'
+say 'reboot 100% installed, restarting' # to the console alone: for the server this install is over
 run reboot -f
 # The restart is on its way: nothing of this script may count as a failure any more.
 [ -n "$DRY_RUN" ] || sleep 60

@@ -1,0 +1,291 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import type { Disk, DiskLayout, Partition } from '../../src/image/version.ts'
+import { chooseDisk, partitionPath, planLayout } from '../../src/install/layout.ts'
+import {
+  BIOS_BOOT,
+  disk,
+  ESP,
+  factsWith,
+  GIB,
+  goldenDisk,
+  goldenDiskWithSwap,
+  MIB,
+  rootFilesystem,
+} from './sample-image.ts'
+
+const plan = (golden: Disk, bytes: number, firmware: 'bios' | 'uefi' = 'bios', sectorBytes = 512) =>
+  planLayout({
+    layout: { disks: [golden], fstab: '' },
+    facts: factsWith([disk('/dev/sda', bytes, { sectorBytes })], firmware),
+  })
+const sizes = (p: ReturnType<typeof plan>) =>
+  p.partitions.map((q) => [q.number, q.startBytes / MIB, q.sizeBytes / MIB])
+
+describe('where partitions lie', () => {
+  const table: [string, Disk, number, number[][]][] = [
+    [
+      'the same disk: the same sizes',
+      goldenDisk,
+      3 * GIB,
+      [
+        [1, 1, 1],
+        [2, 2, 64],
+        [3, 66, 3005],
+      ],
+    ],
+    [
+      'a larger disk: the last one grows to its end',
+      goldenDisk,
+      8 * GIB,
+      [
+        [1, 1, 1],
+        [2, 2, 64],
+        [3, 66, 8125],
+      ],
+    ],
+    [
+      'a smaller disk: it shrinks',
+      goldenDisk,
+      GIB,
+      [
+        [1, 1, 1],
+        [2, 2, 64],
+        [3, 66, 957],
+      ],
+    ],
+    [
+      'swap behind it keeps its size',
+      goldenDiskWithSwap,
+      6 * GIB,
+      [
+        [1, 1, 1],
+        [2, 2, 64],
+        [3, 66, 5821],
+        [4, 5887, 256],
+      ],
+    ],
+  ]
+  test.each(table)('%s', (_, golden, bytes, expected) => {
+    expect(sizes(plan(golden, bytes))).toEqual(expected)
+  })
+
+  test('sector numbers are the target disk’s own', () => {
+    const { sfdisk } = plan(goldenDisk, 3 * GIB, 'bios', 4096)
+    expect(sfdisk).toContain('sector-size: 4096')
+    expect(sfdisk).toContain('1 : start=256, size=256')
+  })
+
+  test('types, names and GUIDs stay', () => {
+    const { sfdisk } = plan(goldenDisk, 3 * GIB)
+    expect(sfdisk).toContain(`label-id: ${goldenDisk.id}`)
+    expect(sfdisk).toContain(`1 : start=2048, size=2048, type=${BIOS_BOOT}, name="bios"`)
+    expect(sfdisk).toContain(
+      `2 : start=4096, size=131072, type=${ESP}, uuid=FC9D4267-1204-614E-99FC-9E9B244A19B7\n`,
+    )
+  })
+
+  test('numbers out of the order on disk stay, as cloud images have them', () => {
+    const [bios, esp, root] = goldenDisk.partitions as [Partition, Partition, Partition]
+    const cloud = {
+      ...goldenDisk,
+      partitions: [
+        { ...root, number: 1 },
+        { ...bios, number: 14 },
+        { ...esp, number: 15 },
+      ],
+    }
+    expect(sizes(plan(cloud, 3 * GIB)).map(([number]) => number)).toEqual([14, 15, 1])
+  })
+})
+
+describe('refused before any write', () => {
+  const withRoot = (filesystem: object): Disk => ({
+    ...goldenDisk,
+    partitions: goldenDisk.partitions.map((p) =>
+      p.number === 3 ? { ...p, filesystem: { ...rootFilesystem, ...filesystem } } : p,
+    ),
+  })
+  const without = (type: string): Disk => ({
+    ...goldenDisk,
+    partitions: goldenDisk.partitions.filter((p) => p.type !== type),
+  })
+  const layout = (...disks: Disk[]): DiskLayout => ({ disks, fstab: '' })
+  const big = [disk('/dev/vda', 8 * GIB)]
+  const table: [string, DiskLayout, ReturnType<typeof factsWith>, RegExp][] = [
+    [
+      'too small',
+      layout(goldenDisk),
+      factsWith([disk('/dev/vda', 10 ** 9)]),
+      /needs 1\.1 GB on one disk, \/dev\/vda has 1\.0 GB/,
+    ],
+    [
+      'far too small',
+      layout(withRoot({ usedBytes: 1.7e9 })),
+      factsWith([disk('/dev/vda', 10 ** 9)]),
+      /needs 2\.1 GB on one disk, \/dev\/vda has 1\.0 GB/,
+    ],
+    ['no disk', layout(goldenDisk), factsWith([]), /shows no disk at all/],
+    [
+      'a stick only',
+      layout(goldenDisk),
+      factsWith([disk('/dev/sda', 8 * GIB, { transport: 'usb' })]),
+      /only \/dev\/sda \(8\.5 GB, usb\)/,
+    ],
+    [
+      'xfs',
+      layout(withRoot({ type: 'xfs' })),
+      factsWith(big),
+      /\/dev\/vda3 of the golden client holds xfs; allowed: ext4, swap, vfat/,
+    ],
+    ['LVM', layout(withRoot({ type: 'LVM2_member' })), factsWith(big), /holds LVM2_member/],
+    ['RAID', layout(withRoot({ type: 'linux_raid_member' })), factsWith(big), /holds linux_raid_member/],
+    ['no UUID', layout(withRoot({ uuid: undefined })), factsWith(big), /ext4 with the UUID unknown/],
+    [
+      'two disks',
+      layout(goldenDisk, { ...goldenDisk, path: '/dev/vdb' }),
+      factsWith(big),
+      /\/dev\/vda, \/dev\/vdb; allowed: a system on one disk/,
+    ],
+    [
+      'a dos table',
+      layout({ ...goldenDisk, label: 'dos' }),
+      factsWith(big),
+      /dos partition table; allowed: gpt/,
+    ],
+    ['no root', layout(withRoot({ mountpoint: '/srv' })), factsWith(big), /no root file system/],
+    [
+      'BIOS machine, no BIOS boot partition',
+      layout(without(BIOS_BOOT)),
+      factsWith(big),
+      /cannot start on a BIOS machine/,
+    ],
+    ['UEFI machine, no ESP', layout(without(ESP)), factsWith(big, 'uefi'), /cannot start on a UEFI machine/],
+  ]
+  test.each(table)('%s', (_, golden, facts, expected) => {
+    expect(() => planLayout({ layout: golden, facts })).toThrow(expected)
+  })
+
+  test('a quote in a partition name is refused, not written', () => {
+    const named = {
+      ...goldenDisk,
+      partitions: goldenDisk.partitions.map((p) => ({ ...p, name: 'a", type=x' })),
+    }
+    expect(() => plan(named, 3 * GIB)).toThrow(/sfdisk: cannot be written/)
+  })
+})
+
+describe('which disk', () => {
+  const disks = [
+    disk('/dev/sdaa', 8 * GIB),
+    disk('/dev/sdb', 8 * GIB, { links: ['/dev/disk/by-id/wwn-0x5000'] }),
+    disk('/dev/sda', 4 * GIB),
+    disk('/dev/sdc', 8 * GIB, { readOnly: true }),
+    disk('/dev/sdd', 8 * GIB, { removable: true }),
+  ]
+  const table: [string, number, string | undefined, string | RegExp][] = [
+    ['the first by path', GIB, undefined, '/dev/sda'],
+    ['the first that is large enough; sdb comes before sdaa', 5 * GIB, undefined, '/dev/sdb'],
+    ['the one that is named', GIB, '/dev/sdaa', '/dev/sdaa'],
+    ['by a link', GIB, '/dev/disk/by-id/wwn-0x5000', '/dev/sdb'],
+    ['removable when named', GIB, '/dev/sdd', '/dev/sdd'],
+    ['never a read-only one', GIB, '/dev/sdc', /read-only/],
+    [
+      'named and absent',
+      GIB,
+      '/dev/nvme0n1',
+      /installdisk is not there \(\/dev\/nvme0n1; allowed: \/dev\/sdaa/,
+    ],
+    [
+      'named and too small: no other instead',
+      5 * GIB,
+      '/dev/sda',
+      /needs 5\.4 GB on one disk, \/dev\/sda has 4\.2 GB/,
+    ],
+  ]
+  test.each(table)('%s', (_, bytes, installdisk, expected) => {
+    const choose = () => chooseDisk(disks, bytes, installdisk).path
+    if (typeof expected === 'string') expect(choose()).toBe(expected)
+    else expect(choose).toThrow(expected)
+  })
+
+  test.each([
+    ['/dev/sda', 3, '/dev/sda3'],
+    ['/dev/nvme0n1', 3, '/dev/nvme0n1p3'],
+    ['/dev/mmcblk0', 1, '/dev/mmcblk0p1'],
+  ] as const)('%s %d', (path, number, expected) => expect(partitionPath(path, number)).toBe(expected))
+})
+
+describe('laws', () => {
+  // Any golden disk: partitions in any number order, of any size, with gaps, one of them the root.
+  const goldenDisks = fc
+    .record({
+      sizesMib: fc.array(fc.integer({ min: 1, max: 5000 }), { minLength: 1, maxLength: 8 }),
+      oddSectors: fc.array(fc.integer({ min: 0, max: 2047 }), { minLength: 8, maxLength: 8 }),
+      rootIndex: fc.nat(),
+      used: fc.option(fc.double({ min: 0, max: 1, noNaN: true }), { nil: undefined }),
+    })
+    .map(({ sizesMib, oddSectors, rootIndex, used }) => {
+      let next = 34
+      const partitions = sizesMib.map((mib, i): Partition => {
+        const start = next + oddSectors[i]!
+        const size = mib * 2048 + oddSectors[i]!
+        next = start + size
+        const at = { number: sizesMib.length - i, start, size, type: BIOS_BOOT }
+        if (i !== rootIndex % sizesMib.length) return at
+        const usedBytes = used === undefined ? {} : { usedBytes: Math.floor(size * 512 * used) }
+        return {
+          ...at,
+          filesystem: { type: 'ext4', uuid: rootFilesystem.uuid, mountpoint: '/', ...usedBytes },
+        }
+      })
+      return { ...goldenDisk, bytes: (next + 34) * 512, partitions }
+    })
+
+  test('partitions never overlap, never pass the end, are aligned and keep what is theirs', () => {
+    fc.assert(
+      fc.property(
+        goldenDisks,
+        fc.integer({ min: 256 * 2048, max: 2 ** 27 }),
+        fc.constantFrom(512, 4096),
+        (golden, units, sector) => {
+          const bytes = units * 512 - ((units * 512) % sector)
+          let planned: ReturnType<typeof plan>
+          try {
+            planned = plan(golden, bytes, 'bios', sector)
+          } catch (error) {
+            expect(String(error)).toMatch(/disk too small/)
+            return
+          }
+          let end = MIB
+          for (const p of planned.partitions) {
+            expect(p.startBytes).toBeGreaterThanOrEqual(end)
+            expect(p.startBytes % MIB).toBe(0)
+            expect(p.sizeBytes % MIB).toBe(0)
+            expect(p.sizeBytes).toBeGreaterThan(0)
+            end = p.startBytes + p.sizeBytes
+            const was = golden.partitions.find((q) => q.number === p.number)!
+            if (!p.filesystem) expect(p.sizeBytes).toBeGreaterThanOrEqual(was.size * 512)
+            else expect(p.sizeBytes).toBeGreaterThan((p.filesystem.usedBytes ?? 0) - MIB)
+          }
+          expect(end).toBeLessThanOrEqual(bytes - 34 * sector)
+          expect(planned.partitions).toHaveLength(golden.partitions.length)
+        },
+      ),
+    )
+  })
+
+  test('a disk like the golden one, with its usual alignment, is always large enough', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 300, max: 100_000 }), fc.boolean(), (mib, known) => {
+        const rootSectors = mib * 2048 - 135168 - 34
+        const { usedBytes, ...rest } = rootFilesystem
+        const filesystem = known ? { ...rest, usedBytes } : rest
+        const partitions = goldenDisk.partitions.map((p) =>
+          p.number === 3 ? { ...p, size: rootSectors, filesystem } : p,
+        )
+        plan({ ...goldenDisk, bytes: mib * MIB, partitions }, mib * MIB)
+      }),
+    )
+  })
+})
