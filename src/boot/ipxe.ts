@@ -1,0 +1,66 @@
+// The iPXE script for each plan. iPXE honours Retry-After and comes back by itself: every text ends in asking again, so a
+// server that restarts and a later nodeset are both noticed.
+import { UserError } from '../fault.ts'
+import type { BootPlan, ServerAddress } from './plan.ts'
+import { serverUrl } from './policy.ts'
+
+/** `name` is what this script was asked by, for asking again. */
+export function renderIpxe(plan: BootPlan, server: ServerAddress, name: string): string {
+  const head = ['#!ipxe', `echo sysclone: ${say(plan.title)}`]
+  const again = `chain --replace --autofree ${quote(`${serverUrl(server)}/${name}`)}`
+  switch (plan.kind) {
+    case 'install':
+      return text([...head, ...install(plan, server), ...retry(5, again)])
+    case 'local':
+      return text([...head, 'exit']) // BIOS: the next device in the firmware's order
+    case 'hold':
+      return text([...head, ...plan.lines.map((line) => `echo ${say(line)}`), ...retry(60, again)])
+  }
+}
+
+const text = (lines: string[]): string => `${lines.join('\n')}\n`
+
+/** `initrd=` names are needed by the kernel's EFI stub; BIOS ignores them. */
+function install(
+  { kernel, initrds, args }: Extract<BootPlan, { kind: 'install' }>,
+  { address, imagePort }: ServerAddress,
+): string[] {
+  const url = ({ name }: { name: string }) => quote(`http://${address}:${imagePort}/${name}`)
+  const names = initrds.map((_, index) => `initrd${index}`)
+  const line = [...names.map((initrd) => `initrd=${initrd}`), ...args].map(quote).join(' ')
+  return [
+    'imgfree',
+    `kernel --name kernel ${url(kernel)} ${line} || goto failed`,
+    ...initrds.map((file, index) => `initrd --name ${names[index]} ${url(file)} || goto failed`),
+    'boot || goto failed',
+    ':failed',
+    'echo sysclone: kernel or ramdisk could not be fetched, the disks were not touched',
+  ]
+}
+
+const retry = (seconds: number, again: string): string[] => [
+  ':again',
+  `echo The machine asks again in ${seconds} seconds.`,
+  `sleep ${seconds}`,
+  `${again} || goto again`,
+]
+
+/** iPXE splits at spaces and expands ${...}; it has neither quotes nor an escape. A word in "..." is for the kernel. */
+function quote(word: string): string {
+  const special = /[^\x20-\x7e]|["\\]|\$\{|^#|^(;|&&|\|\|)$|^$| {2}|^ | $/
+  if (special.test(word))
+    throw new UserError('iPXE can not say this', {
+      what: JSON.stringify(word),
+      allowed: 'printable ASCII words without quotes, backslash, ${, a leading #, ; && and ||',
+    })
+  if (!word.includes(' ')) return word
+  // The kernel takes name="a b"; each of the pieces must be a harmless word for iPXE too.
+  return `"${word.split(' ').map(quote).join(' ')}"`
+}
+
+/** Text for the screen may come from a node's report: what iPXE could take for a command becomes a question mark. */
+const say = (line: string): string =>
+  line
+    .replace(/[^A-Za-z0-9 ,.:_/=()@%+*<>!?'-]/g, '?')
+    .replace(/^\s*-/, '?')
+    .slice(0, 300)

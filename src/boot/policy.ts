@@ -1,0 +1,86 @@
+// The one policy: what does this node boot now? DHCP, TFTP and HTTP all ask here.
+import { macWithDashes } from '../address.ts'
+import type { DeploymentState } from '../deploy/deployment.ts'
+import type { BlobRef } from '../image/version.ts'
+import type { BootFile, BootNode, BootPlan, ServerAddress } from './plan.ts'
+
+type Intent = NonNullable<BootNode['deployment']>
+
+// One row per state; a node without a deployment boots its own disk.
+export const stateBoots: Record<DeploymentState, BootPlan['kind']> = {
+  armed: 'install',
+  booting: 'install',
+  installing: 'install', // the next attempt; what the token allows is decided at /node/start
+  installed: 'local',
+  booted: 'local',
+  failed: 'hold',
+  held: 'hold',
+  expired: 'hold',
+}
+
+/** `undefined`: nothing of ours answers this node. */
+export function planBoot(node: BootNode, server: ServerAddress): BootPlan | undefined {
+  if (node.offline) return undefined
+  const { deployment } = node
+  if (!deployment) return localPlan(node)
+  switch (stateBoots[deployment.state]) {
+    case 'install':
+      return installPlan(node, deployment, server)
+    case 'local':
+      return localPlan(node)
+    case 'hold':
+      return holdPlan(node, deployment)
+  }
+}
+
+/** `http://10.77.0.1`, with the port when it is not 80. */
+export function serverUrl({ address, httpPort }: ServerAddress): string {
+  return `http://${address}${httpPort === 80 ? '' : `:${httpPort}`}`
+}
+
+function installPlan(
+  node: BootNode,
+  { image, token, kernel, initrds }: Intent,
+  server: ServerAddress,
+): BootPlan {
+  const mac = node.mac[0]
+  return {
+    kind: 'install',
+    title: `${node.name}: install ${image}`,
+    kernel: bootFile(kernel),
+    initrds: initrds.map(bootFile),
+    args: [
+      'ramdisk_size=200000', // Kbytes; the kernel's default of 4 MB is too small for older kernels' initrd
+      ...(mac ? [`BOOTIF=01-${macWithDashes(mac)}`] : []), // the interface that the ramdisk brings up
+      `sysclone.server=${serverUrl(server)}`,
+      `sysclone.node=${node.name}`,
+      `sysclone.token=${token}`,
+      ...node.kernelArgs,
+    ],
+  }
+}
+
+function localPlan({ name, localLoader }: BootNode): BootPlan {
+  const title = `${name}: boot from its own disk`
+  return localLoader ? { kind: 'local', title, loader: localLoader } : { kind: 'local', title }
+}
+
+function holdPlan({ name }: BootNode, { image, state, reason }: Intent): BootPlan {
+  return {
+    kind: 'hold',
+    title: `${name}: ${image} ${state}`,
+    lines: [
+      `Deployment of ${image} to ${name}: ${state}`,
+      ...(reason ? [`reason: ${reason}`] : []),
+      'No disk is touched. The server goes on with:',
+      `  nodeset ${name} osimage=IMAGE   to install`,
+      `  nodeset ${name} boot            to boot from its own disk`,
+    ],
+  }
+}
+
+const bootFile = ({ digest, bytes }: BlobRef): BootFile => ({
+  digest,
+  bytes,
+  name: `blobs/sha256/${digest.slice('sha256:'.length)}`,
+})
