@@ -1,0 +1,65 @@
+// Opens what a published name means. One opener serves TFTP and HTTP, so both say the same.
+import { join } from 'node:path'
+import type { Ipv4, Mac } from '../../src/address.ts'
+import { isIpv4 } from '../../src/address.ts'
+import { type Meaning, type NodeIndex, normalizeName, resolveName } from '../../src/boot/names.ts'
+import type { ServerAddress } from '../../src/boot/plan.ts'
+import { renderText } from '../../src/boot/text.ts'
+import { type BootFacts, type Content, fileContent, type Open, textContent } from './content.ts'
+
+type Needs = {
+  server: ServerAddress // of the network that this opener answers
+  nodes(): NodeIndex // as it stands now
+  loaders: ReadonlyMap<string, string> // files that were built, as 'x86_64-efi/core.efi' -> where it is
+  blobFolders: string[] // files named by their hex digest
+  macOf?(address: Ipv4): Mac | undefined // leases, neighbour table
+}
+
+export function openPublished(needs: Needs): Open {
+  const { server, nodes, blobFolders, macOf } = needs
+  const loaders = new Set(needs.loaders.keys())
+
+  return async (raw, peer) => {
+    const name = normalizeName(raw)
+    if (name === undefined || !isIpv4(peer)) return undefined
+    const asker = { address: peer, mac: macOf?.(peer) }
+    const meaning = resolveName(name, asker, { nodes: nodes(), loaders, server })
+    return meaning && contentOf(meaning)
+  }
+
+  async function openLoader(file: string): Promise<Content | undefined> {
+    const path = needs.loaders.get(file)
+    return path === undefined ? undefined : fileContent(path, { contentType: loaderType(file) })
+  }
+
+  async function contentOf(meaning: Meaning): Promise<Content | undefined> {
+    switch (meaning.kind) {
+      case 'text':
+        return textContent(renderText(meaning, server), factsOf(meaning))
+      case 'empty':
+        return textContent('')
+      case 'loader':
+        return openLoader(meaning.file)
+      case 'blob':
+        return openBlob(blobFolders, meaning.digest.slice('sha256:'.length))
+    }
+  }
+}
+
+/** From the first folder that has it. */
+async function openBlob(folders: string[], hex: string): Promise<Content | undefined> {
+  for (const folder of folders) {
+    const content = await fileContent(join(folder, hex), { contentType: 'application/octet-stream' })
+    if (content) return content
+  }
+  return undefined
+}
+
+/** EDK2's HTTP boot goes by the type before the name. */
+const loaderType = (file: string): string =>
+  file.endsWith('.efi') ? 'application/efi' : 'application/octet-stream'
+
+function factsOf({ node, plan }: Extract<Meaning, { kind: 'text' }>): BootFacts {
+  const deployment = node.deployment?.id
+  return { node: node.name, kind: plan.kind, ...(deployment !== undefined && { deployment }) }
+}
