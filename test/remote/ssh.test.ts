@@ -1,0 +1,127 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { SshTarget } from '../../services/remote/ssh.ts'
+import { connectSsh, probeHostKey } from '../../services/remote/ssh.ts'
+import { UserError } from '../../src/fault.ts'
+import { freePort, startSshd } from '../capture/golden.ts'
+
+const dir = mkdtempSync(join(tmpdir(), 'sysclone-ssh-'))
+let sshd: Awaited<ReturnType<typeof startSshd>>
+beforeAll(async () => {
+  sshd = await startSshd(dir)
+})
+afterAll(async () => {
+  await sshd?.close()
+  rmSync(dir, { recursive: true, force: true })
+})
+
+const target = (more: Partial<SshTarget> = {}): SshTarget => ({
+  host: '127.0.0.1',
+  port: sshd.port,
+  user: 'root',
+  privateKey: sshd.privateKey,
+  hostKey: sshd.hostKey,
+  timeoutMs: 5000,
+  ...more,
+})
+async function run(script: string, lines: string[] = [], input?: Readable) {
+  const ssh = await connectSsh(target())
+  const running = await ssh.runScript(script, lines, input)
+  const [stdout, stderr] = await Promise.all([text(running.stdout), text(running.stderr)])
+  const exit = await running.exit
+  ssh.close()
+  return { stdout, stderr, exit }
+}
+
+describe('a script', () => {
+  test('gets its lines, then its input, and says how it ended', async () => {
+    const script = 'IFS= read -r a\nIFS= read -r b\nprintf "%s|%s|" "$a" "$b"\ncat\necho bad >&2\nexit 7\n'
+    const input = Readable.from([Buffer.from('rest\n')])
+    expect(await run(script, ["$(touch x) ' \\n `id`", '-n'], input)).toEqual({
+      stdout: "$(touch x) ' \\n `id`|-n|rest\n",
+      stderr: 'bad\n',
+      exit: 7,
+    })
+  })
+
+  test('longer than any buffer is read to its last byte and no further', async () => {
+    const script = `${'# comment \u00e4 to make it long\n'.repeat(9000)}cat\n`
+    expect(await run(script, ['echo not a command'])).toEqual({
+      stdout: 'echo not a command\n',
+      stderr: '',
+      exit: 0,
+    })
+  })
+
+  test('moves megabytes in both directions', async () => {
+    const chunk = Buffer.alloc(1 << 20, 'x')
+    const { stdout } = await run(
+      'wc -c; head -c 5000000 /dev/zero | tr "\\0" y\n',
+      [],
+      Readable.from(Array(8).fill(chunk)),
+    )
+    expect(stdout.length).toBe('8388608\n'.length + 5_000_000)
+  })
+
+  test('that ends before its input does is no error of the connection', async () => {
+    const endless = Readable.from(
+      (function* () {
+        for (let i = 0; i < 64; i++) yield Buffer.alloc(1 << 20)
+      })(),
+    )
+    expect(await run('exit 3\n', [], endless)).toMatchObject({ exit: 3 })
+  })
+
+  test('cut off by a closed connection fails with that reason', async () => {
+    const ssh = await connectSsh(target())
+    const running = await ssh.runScript('echo started; sleep 20\n')
+    running.stdout.once('data', ssh.close)
+    await expect(running.exit).rejects.toThrow(/ssh connection lost/)
+    await expect(ssh.runScript('true\n')).rejects.toThrow(UserError)
+  })
+})
+
+const failures: [string, () => Promise<Partial<SshTarget>> | Partial<SshTarget>, RegExp][] = [
+  [
+    'unknown host key',
+    () => ({ hostKey: undefined }),
+    /not known yet.*SHA256:[^ ]+.*--accept-hostkey SHA256:/,
+  ],
+  ['wrong host key', () => ({ hostKey: 'SHA256:AAAA' }), /presents SHA256:.* known is SHA256:AAAA/],
+  ['a user it does not know', () => ({ user: 'nobody-here' }), /login refused.*nobody-here/],
+  ['nobody listening', async () => ({ port: await freePort() }), /not reachable by ssh.*ECONNREFUSED/],
+]
+test.each(failures)('%s: said in one line', async (_, change, message) => {
+  const attempt = connectSsh(target(await change()))
+  await expect(attempt).rejects.toThrow(UserError)
+  await expect(attempt).rejects.toThrow(message)
+})
+
+test('a listener that never speaks, or speaks something else, ends in time', async () => {
+  for (const greeting of ['', 'HTTP/1.1 400 Bad Request\r\n\r\n', 'SSH-2.0-x\r\n\0\0\0\0\0\0']) {
+    const server = createServer((socket) => socket.on('error', () => {}).write(greeting)).listen(
+      0,
+      '127.0.0.1',
+    )
+    await new Promise((ready) => server.once('listening', ready))
+    const { port } = server.address() as { port: number }
+    await expect(connectSsh(target({ port, timeoutMs: 300 }))).rejects.toThrow(UserError)
+    expect(await probeHostKey({ host: '127.0.0.1', port, timeoutMs: 300 })).toBeUndefined()
+    server.close()
+  }
+})
+
+describe('probeHostKey', () => {
+  test('sees the fingerprint without a login', async () => {
+    expect(await probeHostKey({ host: '127.0.0.1', port: sshd.port, timeoutMs: 5000 })).toBe(sshd.hostKey)
+    expect(sshd.said()).not.toMatch(/Accepted .* for probe/)
+  })
+  test('sees nothing where nothing is', async () => {
+    expect(await probeHostKey({ host: '127.0.0.1', port: await freePort(), timeoutMs: 2000 })).toBeUndefined()
+  })
+})
