@@ -1,12 +1,12 @@
 // The configuration file: YAML, checked by one schema, then by the rules that hold between its values. The answer is a
 // configuration or the list of everything that is wrong, each with file, line, key, value and what is allowed.
-import type { Static } from 'typebox'
+import type { Static, TSchema } from 'typebox'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import type { Document } from 'yaml'
 import { LineCounter, parseDocument } from 'yaml'
 import { parseIpv4, parseSubnet } from './address.ts'
-import { faultAt, type Key, type Place, valueAt } from './config-place.ts'
+import { faultAt, type Key, type Place } from './config-place.ts'
 import { parsePool, ruleFaults } from './config-rules.ts'
 import { type Fault, UserError } from './fault.ts'
 import type { Network } from './node/network.ts'
@@ -94,7 +94,7 @@ export function parseConfig(text: string, name: string): Config {
   if (broken.length > 0) throw allOf(broken)
   const place: Place = { name, document, lines }
   const value = Value.Default(File, plainValue(document, name) ?? {})
-  const faults = [...schemaFaults(value, place), ...ruleFaults(value, place)]
+  const faults = [...schemaFaults(File, value, [], place), ...ruleFaults(value, place)]
   if (faults.length > 0) throw allOf(faults.sort((a, b) => lineIn(a) - lineIn(b)))
   const { networks, ...rest } = value as File
   return { ...rest, networks: networks.map(networkOf) }
@@ -122,39 +122,51 @@ function plainValue(document: Document, name: string): unknown {
 const allOf = ([first, ...others]: Fault[]) => new UserError(first!.error, first!, others)
 const lineIn = ({ object = '' }: Fault) => Number(object.slice(object.lastIndexOf(':') + 1))
 
-function schemaFaults(value: unknown, place: Place): Fault[] {
-  return Value.Errors(File, value).flatMap((error) => {
-    const keys = keysOf(error.instancePath)
-    if (error.keyword === 'additionalProperties')
-      return error.params.additionalProperties.map((key) =>
-        faultAt(place, [...keys, key], 'no such key', valueAt(value, [...keys, key]), allowedAt(keys)),
-      )
-    if (error.keyword === 'required')
-      return error.params.requiredProperties.map((key) =>
-        faultAt(place, [...keys, key], 'needed', undefined, allowedAt([...keys, key])),
-      )
-    if (error.keyword === 'boolean') return [] // the value of a key that is not known: told with the key
-    return [faultAt(place, keys, 'not allowed', valueAt(value, keys), allowedAt(keys))]
-  })
+/** What the walk below reads of a schema. */
+type SchemaNode = TSchema & {
+  description?: string
+  properties?: Record<string, TSchema>
+  required?: string[]
+  items?: TSchema
+  minItems?: number
+  maxItems?: number
 }
 
-const keysOf = (pointer: string): Key[] =>
-  pointer
-    .split('/')
-    .slice(1)
-    .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
-    .map((part) => (/^\d+$/.test(part) ? Number(part) : part))
-
-type SchemaNode = { description?: string; properties?: Record<string, SchemaNode>; items?: SchemaNode }
-
-/** What the schema says of a key: its description, or for a map with unknown keys the names of the known ones. */
-function allowedAt(keys: Key[]): string | undefined {
-  const schema = keys.reduce<SchemaNode | undefined>(
-    (inside, key) => (typeof key === 'number' ? inside?.items : inside?.properties?.[key]),
-    File as SchemaNode,
-  )
-  return schema?.properties ? Object.keys(schema.properties).join(' ') : schema?.description
+/** Walks the schema itself: `Value.Errors` stops at the eighth error, and an admin shall see all at once. */
+function schemaFaults(schema: TSchema, value: unknown, keys: Key[], place: Place): Fault[] {
+  const { properties, items, minItems = 0, maxItems = 0 } = schema as SchemaNode
+  if (properties && isMap(value)) return mapFaults(schema, properties, value, keys, place)
+  if (items && Array.isArray(value) && value.length >= minItems && value.length <= maxItems)
+    return value.flatMap((each, index) => schemaFaults(items, each, [...keys, index], place))
+  return Value.Check(schema, value) ? [] : [faultAt(place, keys, 'not allowed', value, allowedBy(schema))]
 }
+
+function mapFaults(
+  schema: SchemaNode,
+  properties: Record<string, TSchema & { description?: string }>,
+  value: Record<string, unknown>,
+  keys: Key[],
+  place: Place,
+): Fault[] {
+  const missing = (schema.required ?? []).filter((key) => !Object.hasOwn(value, key))
+  return [
+    ...missing.map((key) =>
+      faultAt(place, [...keys, key], 'needed', undefined, properties[key]?.description),
+    ),
+    ...Object.entries(value).flatMap(([key, inside]) =>
+      Object.hasOwn(properties, key)
+        ? schemaFaults(properties[key]!, inside, [...keys, key], place)
+        : [faultAt(place, [...keys, key], 'no such key', inside, allowedBy(schema))],
+    ),
+  ]
+}
+
+const isMap = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** What a refusal says is allowed: the names of a map's keys, else the description. */
+const allowedBy = ({ properties, description }: SchemaNode) =>
+  properties ? Object.keys(properties).join(' ') : description
 
 // ---- the typed network ----
 

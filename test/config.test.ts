@@ -160,6 +160,16 @@ const whole: [what: string, text: string, faults: RegExp[]][] = [
     [/^c.yaml:1: api.socket:.*107 bytes/],
   ],
   [
+    'a map that is none',
+    `${withNetwork({})}\nhttp: 80`,
+    [/^c.yaml:5: http: not allowed \(80; allowed: port imagePort workers\)/],
+  ],
+  [
+    'a name of JavaScript’s own',
+    `${withNetwork({})}\nconstructor: 1`,
+    [/^c.yaml:5: constructor: no such key/],
+  ],
+  [
     'an unknown top key',
     `${withNetwork({})}\nlisten: 1`,
     [/^c.yaml:5: listen: no such key \(1; allowed: stateDir cacheDir networks http tftp api ssh\)/],
@@ -199,6 +209,11 @@ networks:
     'c.yaml:10: networks[2].interface: needed',
     'c.yaml:10: networks[2].subnet: needed',
   ])
+})
+
+test('a hundred faults are a hundred lines', () => {
+  const text = `networks:\n${Array.from({ length: 50 }, () => '  - { interface: 7, subnet: x, address: 10.0.0.1 }\n').join('')}`
+  expect(faultsOf(text)).toHaveLength(100)
 })
 
 test('law: any text gives a configuration or faults that name a line, nothing else', () => {
