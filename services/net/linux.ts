@@ -1,6 +1,7 @@
 // The few calls of the C library that node:dgram lacks: a socket that hears the broadcasts of one interface only.
 import dgram from 'node:dgram'
 import { once } from 'node:events'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import type { Ipv4 } from '../../src/address.ts'
 import { UserError } from '../../src/fault.ts'
@@ -19,6 +20,10 @@ const SO_BROADCAST = 6
 const SO_RCVBUF = 8
 const SO_BINDTODEVICE = 25
 const SO_RCVBUFFORCE = 33
+// linux/if.h
+const IFF_UP = 1
+const IFF_LOOPBACK = 8
+const NETWORK_CLASS = '/sys/class/net'
 
 /** The interface that has this address. */
 export function interfaceOf(address: Ipv4): string {
@@ -52,7 +57,15 @@ export async function openDeviceSocket(device: string, port: number): Promise<dg
 export async function openAddressSocket(address: Ipv4, port: number): Promise<dgram.Socket> {
   const socket = dgram.createSocket({ type: 'udp4', reuseAddr: true, recvBufferSize: RECEIVE_BUFFER_BYTES })
   socket.bind({ port, address })
-  await once(socket, 'listening')
+  try {
+    await once(socket, 'listening')
+  } catch (error) {
+    socket.close()
+    throw new UserError('cannot listen', {
+      what: (error as Error).message,
+      allowed: 'an address of this host, a port that no other server has, and root or CAP_NET_BIND_SERVICE',
+    })
+  }
   socket.setBroadcast(true)
   return socket
 }
@@ -132,7 +145,11 @@ function refuseSeveralInterfaces(device: string) {
   })
 }
 
-const interfacesUp = () =>
-  Object.entries(networkInterfaces())
-    .filter(([, list]) => list?.some((entry) => !entry.internal))
-    .map(([name]) => name)
+/** Up, not loopback, and no port of a bridge or bond: also those without an address, since broadcasts come in there too. */
+function interfacesUp(): string[] {
+  return readdirSync(NETWORK_CLASS).filter((name) => {
+    const flags = Number(readFileSync(`${NETWORK_CLASS}/${name}/flags`, 'latin1').trim())
+    const isUp = (flags & IFF_UP) !== 0 && (flags & IFF_LOOPBACK) === 0
+    return isUp && !existsSync(`${NETWORK_CLASS}/${name}/master`)
+  })
+}

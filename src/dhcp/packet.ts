@@ -104,7 +104,8 @@ function readHlen(hlen: number): number {
 /** RFC 3396 5: the pieces of an option are joined in the order options field, file, sname. */
 function readOptions(area: Buffer, overloaded: { file: Buffer; sname: Buffer }) {
   const pieces = new Map<number, Buffer[]>()
-  readArea(area, pieces)
+  // A packet cut on its way may have lost what says who asks: it must not be taken for another client's.
+  if (!readArea(area, pieces)) throw new WireError('options: no END')
   const overload = readOverload(pieces.get(OVERLOAD))
   if (overload & 1) readArea(overloaded.file, pieces)
   if (overload & 2) readArea(overloaded.sname, pieces)
@@ -114,17 +115,19 @@ function readOptions(area: Buffer, overloaded: { file: Buffer; sname: Buffer }) 
   return { options, overload }
 }
 
-function readArea(area: Buffer, pieces: Map<number, Buffer[]>) {
+/** Whether the area has its END. */
+function readArea(area: Buffer, pieces: Map<number, Buffer[]>): boolean {
   const r = readBytes(area)
   while (r.left() > 0) {
     const code = r.u8('option code')
     if (code === PAD) continue
-    if (code === END) return
+    if (code === END) return true
     const value = r.raw(r.u8(`option ${code} length`), `option ${code}`)
     const parts = pieces.get(code)
     if (parts) parts.push(value)
     else pieces.set(code, [value])
   }
+  return false
 }
 
 function readOverload(parts: Buffer[] | undefined): number {

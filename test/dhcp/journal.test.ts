@@ -1,0 +1,105 @@
+import { spawn } from 'node:child_process'
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openJournal, parseJournal } from '../../services/dhcp/journal.ts'
+import { openLeases } from '../../services/dhcp/leases.ts'
+import { parseIpv4, parseMac } from '../../src/address.ts'
+import type { Lease } from '../../src/dhcp/leases.ts'
+
+let folder: string
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'sysclone-journal-'))
+})
+afterAll(() => rmSync(folder, { recursive: true }))
+
+const lease = (n: number, more: Partial<Lease> = {}): Lease => ({
+  mac: parseMac(`52:54:00:00:00:0${n}`),
+  address: parseIpv4(`10.0.0.${n}`),
+  state: 'bound',
+  until: 1000 + n,
+  ...more,
+})
+
+test('what was appended is there again, in its last state, and the file is compacted', async () => {
+  const path = join(folder, 'again')
+  const first = await openJournal(path)
+  await Promise.all([lease(1), lease(2), lease(1, { state: 'released' })].map(first.append))
+  await first.close()
+  const before = statSync(path).size
+  const second = await openJournal(path)
+  expect(second).toMatchObject({ leases: [lease(2), lease(1, { state: 'released' })], dropped: 0 })
+  await second.close()
+  expect(statSync(path).size).toBeLessThan(before)
+})
+
+test('cut at any byte, all whole records are read and at most the last one is dropped', () => {
+  const whole = '10.0.0.1 52:54:00:00:00:01 bound 1001\n10.0.0.2 52:54:00:00:00:02 declined 1002\n'
+  const first = whole.indexOf('\n') + 1
+  for (let length = 0; length <= whole.length; length++) {
+    const { leases, dropped } = parseJournal(whole.slice(0, length))
+    expect(leases.length).toBe(length === whole.length ? 2 : length >= first ? 1 : 0)
+    expect(dropped).toBe([0, first, whole.length].includes(length) ? 0 : 1)
+  }
+})
+
+test('a cut record is followed by good ones after the restart', async () => {
+  const path = join(folder, 'cut')
+  writeFileSync(path, '10.0.0.1 52:54:00:00:00:01 bound 1001\n10.0.0.2 52:54:00:00')
+  const journal = await openJournal(path)
+  await journal.append(lease(3))
+  await journal.close()
+  expect(journal.dropped).toBe(1)
+  expect(parseJournal(readFileSync(path, 'latin1'))).toEqual({ leases: [lease(1), lease(3)], dropped: 0 })
+})
+
+test('damaged lines are counted and cost no other record', async () => {
+  const path = join(folder, 'damaged')
+  writeFileSync(path, '10.0.0.1 52:54:00:00:00:01 bound 1001\n')
+  appendFileSync(path, '\0\0\0\0\n10.0.0.999 52:54:00:00:00:02 bound 1\n10.0.0.3 x bound 1\n\n')
+  appendFileSync(path, '10.0.0.4 52:54:00:00:00:04 bound 1004\n')
+  const journal = await openJournal(path)
+  expect(journal).toMatchObject({ leases: [lease(1), lease(4)], dropped: 3 })
+  await journal.close()
+})
+
+test('killed -9 three times in the midst of writing: no record is lost that was said to be on the disk', async () => {
+  const path = join(folder, 'killed')
+  const said = new Set<number>()
+  for (const from of [0, 100_000, 200_000]) await writeAndKill(path, from, said)
+  const { leases, dropped } = parseJournal(readFileSync(path, 'latin1'))
+  const kept = new Set(leases.map((l) => l.until))
+  expect([...said].filter((n) => !kept.has(n))).toEqual([])
+  expect(said.size).toBeGreaterThan(90)
+  expect(dropped).toBeLessThanOrEqual(1)
+})
+
+async function writeAndKill(path: string, from: number, said: Set<number>) {
+  const writer = spawn(process.execPath, [join(import.meta.dirname, 'journal-writer.ts'), path, String(from)])
+  let count = 0
+  for await (const line of createInterface({ input: writer.stdout })) {
+    said.add(Number(line))
+    if (++count === 50) writer.kill('SIGKILL')
+  }
+}
+
+test('leases: holds are not written, all else is, and a machine keeps its address over a restart', async () => {
+  const path = join(folder, 'leases')
+  const { mac, address } = lease(1)
+  const first = await openLeases(path)
+  expect(first.take({ type: 'offer', mac, address, now: 1000 })).toBeUndefined()
+  await first.take({ type: 'ack', mac, address, now: 1000, seconds: 10 })
+  await first.close()
+  const second = await openLeases(path)
+  expect(second.list()).toEqual([{ mac, address, state: 'bound', until: 11_000 }])
+  expect(second.macOf(address, 10_999)).toBe(mac)
+  await second.close()
+})
+
+test('a journal that cannot be written says so to the one who waits', async () => {
+  const journal = await openJournal(join(folder, 'closed'))
+  await journal.close()
+  await expect(journal.append(lease(1))).rejects.toThrow(/closed/)
+})
