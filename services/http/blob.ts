@@ -1,0 +1,122 @@
+// One blob worker: kernels, ramdisks, layers by digest. Several workers listen on one port; each holds no state.
+import { close } from 'node:fs'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { join } from 'node:path'
+import type { Emit } from '../emit.ts'
+import { peerOf, sendBody } from './body.ts'
+import { openFile, readFully } from './content.ts'
+
+type Needs = {
+  address: string
+  port: number
+  folders: string[] // files named by their hex digest
+  emit: Emit
+  maxConnections?: number
+}
+
+export async function startBlobServer({ address, port, folders, emit, maxConnections = 2000 }: Needs) {
+  let active = 0
+  const server = createServer({ requestTimeout: 30_000, headersTimeout: 15_000, keepAliveTimeout: 20_000 })
+  server.maxConnections = maxConnections
+  // A node that lost its power holds a buffer until this.
+  server.setTimeout(60_000)
+  server.on('request', (request, response) => {
+    response.on('error', () => {})
+    serve(request, response).catch((error: Error) => fail(request, response, error.message))
+  })
+  server.on('clientError', (_, socket) => socket.destroy())
+
+  async function serve(request: IncomingMessage, response: ServerResponse) {
+    if (request.method !== 'GET' && request.method !== 'HEAD') return answer(response, 405)
+    const hex = /^\/blobs\/sha256\/([0-9a-f]{64})$/.exec(request.url ?? '')?.[1]
+    const file = hex && (await findBlob(folders, hex))
+    if (!file) return answer(response, 404)
+    active++
+    const loan: { buffer?: Buffer; reading: boolean } = { reading: false }
+    const digest = `sha256:${hex}`
+    try {
+      const source = {
+        bytes: file.bytes,
+        contentType: 'application/octet-stream',
+        etag: `"${digest}"`,
+        read: async (offset: number, length: number) => {
+          loan.buffer ??= takeBuffer(active)
+          const part = loan.buffer.subarray(0, length)
+          loan.reading = true
+          const count = await readFully(file.fd, part, offset)
+          loan.reading = false
+          return part.subarray(0, count)
+        },
+      }
+      const { result, bytes } = await sendBody(
+        request,
+        response,
+        source,
+        () => loan.buffer?.length ?? bufferBytes(active),
+      )
+      if (result === 'done') emit('http.blob', { digest, peer: peerOf(request), bytes })
+    } finally {
+      active--
+      close(file.fd, () => {})
+      // A buffer that a write still needs is dropped with its response, not shared.
+      if (loan.buffer && !loan.reading && response.writableFinished) giveBuffer(loan.buffer)
+    }
+  }
+
+  function fail(request: IncomingMessage, response: ServerResponse, why: string) {
+    emit('http.fail', { file: (request.url ?? '').slice(0, 200), peer: peerOf(request), why })
+    if (response.headersSent) response.destroy()
+    else answer(response, 500)
+  }
+
+  await new Promise<void>((done, refused) => {
+    server.once('error', refused)
+    server.listen({ host: address, port, reusePort: true, backlog: 1024 }, () => {
+      server.off('error', refused)
+      done()
+    })
+  })
+  server.on('error', (error) => emit('http.fail', { why: error.message }))
+  return {
+    port: (server.address() as { port: number }).port,
+    async close() {
+      const closed = new Promise<void>((done) => server.close(() => done()))
+      server.closeAllConnections()
+      await closed
+    },
+  }
+}
+
+async function findBlob(folders: string[], hex: string) {
+  for (const folder of folders) {
+    const file = await openFile(join(folder, hex))
+    if (file) return file
+  }
+  return undefined
+}
+
+function answer(response: ServerResponse, status: number) {
+  response.writeHead(status, { 'Content-Length': 0 })
+  response.end()
+}
+
+// Big reads make a single stream fast; many streams at once get smaller ones, so that memory stays bounded:
+// 2,000 connections hold at most 32 x 1 MiB + 96 x 256 KiB + 1,872 x 64 KiB = 173 MiB.
+const sizes = [
+  { upTo: 32, bytes: 1 << 20 },
+  { upTo: 128, bytes: 256 << 10 },
+  { upTo: Number.POSITIVE_INFINITY, bytes: 64 << 10 },
+] as const
+const spare = new Map<number, Buffer[]>(sizes.map(({ bytes }) => [bytes, []]))
+
+const bufferBytes = (active: number): number => sizes.find(({ upTo }) => active <= upTo)!.bytes
+
+function takeBuffer(active: number): Buffer {
+  const bytes = bufferBytes(active)
+  return spare.get(bytes)?.pop() ?? Buffer.allocUnsafeSlow(bytes)
+}
+
+function giveBuffer(buffer: Buffer) {
+  const list = spare.get(buffer.length)
+  if (list && list.length < 32) list.push(buffer)
+}
