@@ -1,6 +1,14 @@
 import { type Command, Option } from 'commander'
 import type { Needs } from './needs.ts'
-import { needNames, type ObjectOptions, objectCommand, printCount, readWords, usage } from './objects.ts'
+import {
+  attributeHelp,
+  needNames,
+  type ObjectOptions,
+  objectCommand,
+  printCount,
+  readWords,
+  usage,
+} from './objects.ts'
 
 type Options = ObjectOptions & { p?: boolean; m?: boolean }
 
@@ -8,6 +16,7 @@ type Options = ObjectOptions & { p?: boolean; m?: boolean }
 export function chdef(program: Command, needs: Needs) {
   const description = 'change nodes or osimages: chdef n1 ip=10.0.0.7; an empty value takes an attribute away'
   objectCommand(program, 'chdef', ['node', 'osimage'], description)
+    .addHelpText('after', attributeHelp)
     .option('-p', 'add the values to lists')
     .addOption(new Option('-m', 'take the values from lists').conflicts('p'))
     .action(async (words: string[], options: Options, command: Command) => {

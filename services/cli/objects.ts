@@ -1,5 +1,8 @@
 // How the definition commands name objects and attributes: `-t TYPE -o NAMES attr=value ...`, or the names first.
 import { type Command, Option } from 'commander'
+import type { AttributeTable } from '../../src/attribute.ts'
+import { osimageAttributes } from '../../src/image/osimage.ts'
+import { nodeAttributes } from '../../src/node/attributes.ts'
 import { type Needs, type Shared, serverCommand } from './needs.ts'
 
 export type ObjectOptions = Shared & { t: string; o?: string }
@@ -11,6 +14,19 @@ export function objectCommand(program: Command, name: string, types: string[], d
     .usage('[options] [-t TYPE] [-o] NAMES [attr=value...]')
     .addOption(new Option('-t <type>', 'type of the objects').choices(types).default(types[0]))
     .option('-o <names>', 'names, with commas between; for nodes a noderange')
+}
+
+/** Every attribute that can be set, for the help of the commands that set them. */
+export function attributeHelp(): string {
+  const rows = (table: AttributeTable<any>) =>
+    Object.entries(table)
+      .filter(([, { set }]) => set)
+      .map(([name, { describe }]) => `  ${name.padEnd(16)}${describe}`)
+  const lists = [
+    ['', 'Attributes of a node:', ...rows(nodeAttributes)],
+    ['', 'Attributes of an osimage:', ...rows(osimageAttributes)],
+  ]
+  return lists.flat().join('\n')
 }
 
 /** Words with `=` are attributes; one without is the names, as after -o. */
