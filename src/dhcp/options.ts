@@ -74,11 +74,16 @@ export type OptionName = keyof Table
 export type Options = { [K in OptionName]?: ReturnType<Table[K][1]['parse']> }
 
 const rows = Object.entries(table) as [OptionName, [number, Kind<any>]][]
+const byCode = new Map(rows.map(([name, [code, kind]]) => [code, { name, kind }]))
 
 /** What the table knows of a packet's options; throws WireError for a value of a wrong size. */
 export function decodeOptions(raw: RawOptions): Options {
-  const known = rows.filter(([, [code]]) => raw.has(code))
-  return Object.fromEntries(known.map(([name, [code, kind]]) => [name, kind.parse(raw.get(code)!, name)]))
+  const options: Record<string, unknown> = {}
+  for (const [code, value] of raw) {
+    const row = byCode.get(code)
+    if (row) options[row.name] = row.kind.parse(value, row.name)
+  }
+  return options
 }
 
 /** In the order in which they are written down; what is undefined is left out. */

@@ -37,10 +37,9 @@ export function answer(request: Request, context: Context): Answer {
   const { node, network } = context
   const { packet, options } = request
   if (node?.offline) return ignore('offline')
-  // Replies go to these addresses: a made-up one must not let us send outside the network.
-  for (const address of [packet.giaddr, packet.ciaddr])
-    if (address !== NO_ADDRESS && !subnetContains(network.subnet, address))
-      return ignore(`${address} is not in this network`)
+  // The reply goes there: a made-up relay must not let us send outside of the network.
+  if (packet.giaddr !== NO_ADDRESS && !subnetContains(network.subnet, packet.giaddr))
+    return ignore(`the relay ${packet.giaddr} is not in this network`)
   if (options.serverId !== undefined && options.serverId !== network.address && request.type !== 'discover')
     return elsewhere(request, context)
   return answers[request.type](request, context)
@@ -62,19 +61,20 @@ const answers: Record<RequestType, (request: Request, context: Context) => Answe
   },
   inform(request, context) {
     const address = request.packet.ciaddr
-    if (address === NO_ADDRESS) return ignore('INFORM without an address')
+    // The reply goes there, as above.
+    if (!subnetContains(context.network.subnet, address)) return ignore(`${address} is not in this network`)
     if (!context.node && !context.network.pool) return ignore('unknown machine')
-    const { file, fill } = bootFile(request, context)
+    const boot = bootFile(request, context)
     const options = {
       messageType: messageTypes.ack,
       serverId: context.network.address,
-      ...networkOptions(context, fill),
+      ...networkOptions(context, boot.options),
     }
     return {
       kind: 'ack',
       address,
-      file,
-      reply: replyTo(request, options, { ciaddr: address, ...fill.header }),
+      file: boot.file,
+      reply: replyTo(request, options, { ciaddr: address, ...boot.header }),
     }
   },
   release(request, { leases, now }) {
@@ -105,21 +105,21 @@ function grant(kind: 'offer' | 'ack', request: Request, context: Context, addres
   const { mac, packet, client } = request
   const { network, now } = context
   const seconds = client.kind === 'os' ? OS_LEASE_SECONDS : FIRMWARE_LEASE_SECONDS
-  const { file, fill } = bootFile(request, context)
+  const boot = bootFile(request, context)
   const options = {
     messageType: messageTypes[kind],
     serverId: network.address,
     leaseSeconds: seconds,
-    ...networkOptions(context, fill),
+    ...networkOptions(context, boot.options),
     renewSeconds: Math.floor(seconds / 2),
     rebindSeconds: Math.floor((seconds * 7) / 8),
   }
   const ciaddr = kind === 'ack' ? packet.ciaddr : NO_ADDRESS
-  const reply = replyTo(request, options, { yiaddr: address, ciaddr, ...fill.header })
+  const reply = replyTo(request, options, { yiaddr: address, ciaddr, ...boot.header })
   const about = { mac, address, now }
   const lease: LeaseEvent =
     kind === 'offer' ? { type: 'offer', ...about } : { type: 'ack', ...about, seconds }
-  return { kind, reply, address, lease, leaseSeconds: seconds, file }
+  return { kind, reply, address, lease, leaseSeconds: seconds, file: boot.file }
 }
 
 function refuse(asked: Ipv4, request: Request, { network }: Context): Answer {
@@ -131,34 +131,27 @@ function refuse(asked: Ipv4, request: Request, { network }: Context): Answer {
   return { kind: 'nak', address: asked, why, reply: replyTo(request, options, { flags }) }
 }
 
-type Fill = { header: Partial<Packet>; boot: Options }
+/** `header` and `options` name the file to the client, `file` to people. */
+type Boot = { file: FileAnswer; header: Partial<Packet>; options: Options }
 
-/** Header fields and options that name the first file. Unknown machines get an address and no file. */
-function bootFile(
-  { client, mac }: Request,
-  { node, server, network }: Context,
-): { file: FileAnswer; fill: Fill } {
-  const ours = client.kind === 'ipxe' ? { ipxe: IPXE_NO_PROXY } : {}
-  if (!node || client.kind === 'os') return { file: {}, fill: { header: {}, boot: ours } }
+/** What a client is given to load. Unknown machines get an address and no file. */
+function bootFile({ client, mac }: Request, { node, server, network }: Context): Boot {
+  const ours: Options = client.kind === 'ipxe' ? { ipxe: IPXE_NO_PROXY } : {}
+  if (!node || client.kind === 'os') return { file: {}, header: {}, options: ours }
   const loader = planFirstLoader({ client, mac, netboot: node.netboot, server })
-  if (loader.kind === 'none') return { file: { why: loader.why }, fill: { header: {}, boot: ours } }
+  if (loader.kind === 'none') return { file: { why: loader.why }, header: {}, options: ours }
   const { file, vendorClass } = loader
+  const inHeader = file.length <= FILE_FIELD_BYTES ? file : ''
   return {
     file: { name: file },
-    fill: {
-      header: {
-        siaddr: network.address,
-        sname: network.address,
-        file: file.length <= FILE_FIELD_BYTES ? file : '',
-      },
-      // No option 60 for PXE: with it EDK2 takes us for a boot server on port 4011 and ignores the file.
-      boot: { bootFile: file, tftpServer: network.address, ...(vendorClass && { vendorClass }), ...ours },
-    },
+    header: { siaddr: network.address, sname: network.address, file: inHeader },
+    // No option 60 for PXE: with it EDK2 takes us for a boot server on port 4011 and ignores the file.
+    options: { bootFile: file, tftpServer: network.address, ...(vendorClass && { vendorClass }), ...ours },
   }
 }
 
 /** In order of importance: what does not fit into a small client's packet is left out from the end. */
-function networkOptions({ network, node }: Context, { boot }: Fill) {
+function networkOptions({ network, node }: Context, boot: Options) {
   const { subnet, gateway, dns, domain, ntp } = network
   return {
     subnetMask: subnetMask(subnet),

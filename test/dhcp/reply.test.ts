@@ -247,7 +247,8 @@ const requests: Row[] = [
   ],
   ['renewing, right', {}, right, { node }, 'ack'],
   ['renewing, wrong', {}, '10.77.0.22', { node }, 'nak'],
-  ['renewing, outside of the network: silence', {}, '192.168.1.5', { node }, 'ignore'],
+  ['rebinding, moved from another network', {}, '192.168.1.5', { node }, 'nak'],
+  ['rebinding, unknown, another network: silence', {}, '192.168.1.5', { network: pooled }, 'ignore'],
   ['renewing, unknown, no pool: silence', {}, inPool, {}, 'ignore'],
   ['renewing a lease', {}, inPool, { network: pooled, leases: [poolLease] }, 'ack'],
   ['naming no address', {}, '0.0.0.0', { node }, 'ignore'],
@@ -293,6 +294,8 @@ test('INFORM: options without an address or a lease', () => {
   })
   expect(answered).not.toHaveProperty('lease')
   expect(answer(inform, context({})).kind).toBe('ignore')
+  const elsewhere = request('udhcpc-renew', { messageType: 8 }, { ciaddr: ip('8.8.8.8') })
+  expect(answer(elsewhere, context({ node })).kind).toBe('ignore')
 })
 
 // Where it goes, RFC 2131 4.1.
