@@ -48,8 +48,9 @@ export async function captureImage(needs: CaptureNeeds): Promise<ImageVersion> {
   const { target, privateKey, signal, images } = needs
   signal.throwIfAborted()
   const ssh = await connectSsh({ ...target, privateKey, timeoutMs: CONNECT_MS })
-  const stage = await images.openStage()
   signal.addEventListener('abort', ssh.close)
+  if (signal.aborted) ssh.close() // while it connected
+  const stage = await images.openStage()
   const progress = startProgress({ emit: needs.emit, node: target.node, image: needs.image })
   try {
     const version = await captureInto(stage, { ...needs, root: needs.root ?? '/', ssh, progress })

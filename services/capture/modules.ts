@@ -100,7 +100,7 @@ export async function buildModules(needs: ModulesNeeds): Promise<Buffer> {
   return compress(renderCpio([...modules, ...tables]), { level: 6 })
 }
 
-/** kmod reads the .bin tables, busybox the texts: both go in. */
+/** kmod finds nothing without the .bin tables, busybox reads the texts: both go in. */
 async function runDepmod(workDir: string, release: string): Promise<CpioFile[]> {
   await run('depmod', ['-b', workDir, release], {
     env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' },
@@ -114,7 +114,10 @@ async function runDepmod(workDir: string, release: string): Promise<CpioFile[]> 
     )
   })
   const folder = join(workDir, 'lib/modules', release)
-  const names = (await readdir(folder)).filter((name) => name.startsWith('modules.')).sort()
+  const needless = /^modules\.(order|symbols|symbols\.bin|builtin\.modinfo)$/ // for depmod itself and for developers
+  const names = (await readdir(folder))
+    .filter((name) => name.startsWith('modules.') && !needless.test(name))
+    .sort()
   return Promise.all(
     names.map(async (name) => ({
       path: `lib/modules/${release}/${name}`,

@@ -1,7 +1,7 @@
 // ssh to a machine that we were told the host key of: login by key only, fixed scripts only, never a command built from
 // input. What a script needs to know comes on its stdin.
 import { createHash } from 'node:crypto'
-import type { Readable } from 'node:stream'
+import { type Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Algorithms, ClientChannel } from 'ssh2'
 import { Client } from 'ssh2'
@@ -48,6 +48,31 @@ export type Ssh = Awaited<ReturnType<typeof connectSsh>>
 /** `SHA256:...` as OpenSSH writes it. */
 export const fingerprintOf = (key: Buffer): string =>
   `SHA256:${createHash('sha256').update(key).digest('base64').replace(/=+$/, '')}`
+
+// A login shell may print of its own before our script begins: bash under sshd reads ~/.bashrc. This line ends that.
+const MARK = '--sysclone-output-begins--'
+const MAX_NOISE = 1 << 20
+
+/** Drops all up to the mark; without one, nothing comes out. */
+function afterMark(): Transform {
+  const mark = Buffer.from(`${MARK}\n`)
+  let noise: Buffer | undefined = Buffer.alloc(0)
+  return new Transform({
+    transform(chunk: Buffer, _, done) {
+      if (noise === undefined) return done(null, chunk)
+      noise = Buffer.concat([noise, chunk])
+      const at = noise.indexOf(mark)
+      if (at >= 0) {
+        const rest = noise.subarray(at + mark.length)
+        noise = undefined
+        return done(null, rest.length > 0 ? rest : undefined)
+      }
+      // Only its tail can hold the beginning of the mark.
+      if (noise.length > MAX_NOISE) noise = noise.subarray(-mark.length)
+      done()
+    },
+  })
+}
 
 /** Logs in. Every fault is a UserError naming the machine; an unknown or wrong host key ends it before any login. */
 export async function connectSsh(target: SshTarget) {
@@ -112,14 +137,16 @@ export async function connectSsh(target: SshTarget) {
   ): Promise<Running> {
     if (lines.some((line) => /[\n\0]/.test(line))) throw new Error('a parameter line holds a newline')
     const text = Buffer.from(script)
-    const channel = await exec(`exec sh -c 'eval "$(head -c ${text.length})"' sh`)
+    const channel = await exec(
+      `exec sh -c 'echo ${MARK}; echo ${MARK} >&2; eval "$(head -c ${text.length})"' sh`,
+    )
     const exit = exitOf(channel)
     exit.catch(() => {}) // may settle before anybody waits
     channel.write(Buffer.concat([text, ...lines.map((line) => Buffer.from(`${line}\n`, 'latin1'))]))
     if (input === undefined) channel.end()
     // A script that ends early closes its stdin: its exit code says why, not the broken pipe.
     else pipeline(input, channel, { end: true }).catch(() => {})
-    return { stdout: channel, stderr: channel.stderr, exit }
+    return { stdout: channel.pipe(afterMark()), stderr: channel.stderr.pipe(afterMark()), exit }
   }
 
   function exitOf(channel: ClientChannel): Promise<number> {

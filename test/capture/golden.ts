@@ -114,7 +114,7 @@ function elfModule({ exports = '', needs = '', ...info }: Record<string, string>
 }
 
 /** An sshd with its own keys in `dir`, on a free port of loopback. */
-export async function startSshd(dir: string) {
+export async function startSshd(dir: string, more: Record<string, string> = {}) {
   mkdirSync('/run/sshd', { recursive: true }) // where Debian's sshd separates privileges
   const key = (name: string) => {
     run('ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-C', name, '-f', join(dir, name))
@@ -133,6 +133,7 @@ export async function startSshd(dir: string) {
     UsePAM: 'no',
     PidFile: 'none',
     MaxStartups: 100,
+    ...more,
   }
   writeFileSync(
     join(dir, 'config'),

@@ -58,6 +58,25 @@ describe('a script', () => {
     })
   })
 
+  test('is not mixed with what the login shell says of its own', async () => {
+    // sshd itself runs this before the command, as a .bashrc would be.
+    const noisy = mkdtempSync(join(dir, 'noisy-'))
+    const server = await startSshd(noisy, {
+      ForceCommand: `echo welcome; echo oops >&2; eval "$SSH_ORIGINAL_COMMAND"`,
+    })
+    const ssh = await connectSsh(
+      target({ port: server.port, hostKey: server.hostKey, privateKey: server.privateKey }),
+    )
+    const running = await ssh.runScript('echo out; echo err >&2\n')
+    expect(await Promise.all([text(running.stdout), text(running.stderr), running.exit])).toEqual([
+      'out\n',
+      'err\n',
+      0,
+    ])
+    ssh.close()
+    await server.close()
+  })
+
   test('moves megabytes in both directions', async () => {
     const chunk = Buffer.alloc(1 << 20, 'x')
     const { stdout } = await run(
