@@ -87,7 +87,7 @@ export function runChild(
     else waiting.push(body)
   }
   function fatal(error: unknown) {
-    send({ kind: 'fatal', fault: faultOf(error) })
+    send({ kind: 'fatal', fault: startFault(error) })
     process.exitCode = 1
     setTimeout(() => process.exit(1), 100)
   }
@@ -96,5 +96,25 @@ export function runChild(
     await running?.then((child) => child.close()).catch(() => {})
     clearTimeout(timer)
     process.exit(0)
+  }
+}
+
+/** A port or an address that can't be had is the configuration's fault, not a bug. */
+function startFault(error: unknown): Fault {
+  const { syscall, code, address, port } = error as NodeJS.ErrnoException & {
+    address?: string
+    port?: number
+  }
+  const cures: Record<string, string> = {
+    EADDRINUSE: 'a port that no other program uses; is another server running?',
+    EADDRNOTAVAIL: "an address of one of this machine's interfaces",
+    EACCES: 'to run as root, or a port above 1023',
+  }
+  const cure = syscall && code ? cures[code] : undefined
+  if (!cure) return faultOf(error)
+  return {
+    error: `can not ${syscall}`,
+    what: `${address}:${port} ${code === 'EADDRINUSE' ? 'is in use' : code}`,
+    allowed: cure,
   }
 }

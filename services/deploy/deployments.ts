@@ -108,7 +108,7 @@ export async function openDeployments(needs: Needs) {
   async function bootNode(node: Node): Promise<BootNode> {
     const deployment = ofNode.get(node.name)
     if (!deployment) return bootNodeOf(node)
-    const image = images.get(deployment.image, deployment.version)
+    const image = sound(deployment)
     const token = bootToken(key, deployment.id, deployment.attempt)
     const ramdisk = image && needs.ramdisk(image.arch)
     const { addkcmdline } = (await needs.osimages.get(deployment.image)) ?? {}
@@ -119,6 +119,16 @@ export async function openDeployments(needs: Needs) {
       token,
       ramdisk: ramdisk ?? { digest: deployment.digest, bytes: 0 },
     })
+  }
+
+  /** A damaged image is as good as none: the other nodes must still boot. */
+  function sound({ image, version: number }: Deployment): ImageVersion | undefined {
+    try {
+      return images.get(image, number)
+    } catch (error) {
+      if (error instanceof UserError) return undefined
+      throw error
+    }
   }
 
   async function snapshot(): Promise<Snapshot> {

@@ -1,0 +1,161 @@
+// The real processes, spoken to as machines and admins do. Installing itself is tested in QEMU (test/vm).
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { ImageVersion } from '../../src/image/version.ts'
+import { disk, factsWith, GIB, MIB } from '../install/sample-image.ts'
+import { addresses, mac, openWorld, until, type World } from './world.ts'
+
+const { n1, thief } = addresses
+const nonce = 'a'.repeat(32)
+const script = `/boot/ipxe/${mac.replaceAll(':', '-')}`
+const facts = factsWith([disk('/dev/vda', 8 * GIB)])
+const receipt = {
+  hostKeys: ['ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl root@n1'],
+  bytes: 5,
+  seconds: 9,
+}
+
+let world: World
+let image: ImageVersion
+beforeAll(async () => {
+  world = await openWorld()
+  image = await world.publish()
+  await world.start()
+}, 240_000)
+afterAll(() => world?.close())
+
+const status = () => world.sysclone('nodeset', 'n1', 'stat').out.trim()
+function bootToken(): string {
+  const { body } = world.curl(n1, script)
+  return /sysclone\.token=([0-9a-f]{64})/.exec(body)?.[1] ?? `no token in: ${body}`
+}
+/** Arms n1 and starts the install as its ramdisk does; answers with the session. */
+function begin(): string {
+  expect(world.sysclone('nodeset', 'n1', 'osimage=img')).toMatchObject({ code: 0, err: '' })
+  const answer = world.post(n1, '/node/start', { token: bootToken(), nonce, facts })
+  expect(answer.status).toBe(200)
+  return /^session (\S+)$/m.exec(answer.body)![1]!
+}
+const progress = (session: string, seq: number, percent: number) =>
+  world.post(n1, '/node/progress', { session, seq, phase: 'copy', percent, bytes: 5 })
+
+describe('one clone, from nodeset to its own disk', () => {
+  test('a node that nobody defined gets nothing; the image that was captured is known', () => {
+    expect(world.curl(n1, script).status).toBe(404)
+    expect(world.sysclone('lsimage').out).toMatch(/^img:1\b/m)
+    expect(world.sysclone('mkdef', '-t', 'node', '-o', 'n1', `mac=${mac}`, `ip=${n1}`).code).toBe(0)
+    expect(world.curl(n1, script).body).toMatch(/^exit/m) // its own disk
+  })
+
+  test('nodeset: the loader text carries kernel, ramdisk and token, twice the same', async () => {
+    expect(world.sysclone('nodeset', 'n1', 'osimage=img')).toMatchObject({
+      code: 0,
+      out: 'n1: sysclone debian12-x86_64\n',
+    })
+    const first = world.curl(n1, script)
+    expect(first.body).toContain(`:8081/blobs/sha256/${image.kernel.digest.slice(7)}`)
+    expect(first.body).toContain('ramdisk_size=200000')
+    expect(world.curl(n1, script).body).toBe(first.body)
+    await until('the node is booting', () => status() === 'n1: img:1 booting')
+    expect(world.sysclone('lsdef', 'n1', '-i', 'status').out).toContain('status=netbooting')
+  })
+
+  test('start, progress, finish', () => {
+    const answer = world.post(n1, '/node/start', { token: bootToken(), nonce, facts })
+    expect(answer.status).toBe(200)
+    expect(answer.body).toContain('disk /dev/vda')
+    const session = /^session (\S+)$/m.exec(answer.body)![1]!
+    expect(progress(session, 1, 42).status).toBe(204)
+    expect(status()).toBe('n1: img:1 installing copy 42%')
+    expect(world.post(n1, '/node/finish', { session, result: 'ok', receipt }).status).toBe(204)
+    expect(status()).toBe('n1: img:1 installed')
+    expect(world.curl(n1, script).body).toMatch(/^exit/m)
+    expect(world.output()).not.toContain(session)
+  })
+})
+
+test('a second machine that replays the boot token is refused, and it is an event', async () => {
+  const session = begin()
+  const token = bootToken()
+  const answer = world.post(thief, '/node/start', { token, nonce: 'b'.repeat(32), facts })
+  expect(answer.status).toBe(403)
+  expect(JSON.parse(answer.body)).toMatchObject({ error: 'refused', what: `the token is bound to ${n1}` })
+  await until('the event is logged', () => world.events('node.refuse').some((e) => e.peer === thief))
+  expect(progress(session, 1, 5).status).toBe(204)
+  // The peer is stamped by the server; a machine that claims another address is not believed.
+  const claim = ['-H', `X-Sysclone-Peer: ${n1}`, '-H', 'Content-Type: application/json', '-d', '{}']
+  expect(world.curl(thief, '/node/start', ...claim).status).toBe(400)
+})
+
+test('a disk that is too small is refused with numbers before any script that writes', () => {
+  world.sysclone('nodeset', 'n1', 'osimage=img')
+  const small = factsWith([disk('/dev/vda', 500 * MIB)])
+  const answer = world.post(n1, '/node/start', { token: bootToken(), nonce, facts: small })
+  expect(answer.status).toBe(200)
+  expect(answer.body).not.toMatch(/sfdisk|mkfs/)
+  expect(status()).toMatch(/^n1: img:1 failed: .*needs .*\/dev\/vda/)
+  expect(world.curl(n1, script).body).toContain('needs') // the hold screen says why
+})
+
+test('main killed -9 during a clone: machines are still answered, the clone goes on and finishes', async () => {
+  const session = begin()
+  expect(progress(session, 1, 30).status).toBe(204)
+  const [main] = world.pids('main')
+  process.kill(main!, 'SIGKILL')
+  const text = world.curl(n1, script)
+  expect([text.status, text.body]).toEqual([200, expect.stringContaining('sysclone.token=')])
+  const refused = progress(session, 2, 31)
+  if (refused.status !== 204) {
+    expect(refused.status).toBe(503)
+    expect(refused.headers).toMatch(/^Retry-After: \d+\r$/m)
+  }
+  await until('main is back', () => progress(session, 3, 60).status === 204)
+  expect(world.pids('main')).not.toContain(main)
+  expect(world.post(n1, '/node/finish', { session, result: 'ok', receipt }).status).toBe(204)
+  expect(status()).toBe('n1: img:1 installed')
+})
+
+test('boot killed -9: it comes back knowing its nodes', async () => {
+  process.kill(world.pids('boot')[0]!, 'SIGKILL')
+  await until('it answers again', () => world.curl(n1, script).status === 200)
+  expect(world.curl(n1, script).body).toMatch(/^exit/m)
+})
+
+test('blobs by digest, with ranges; nothing else', () => {
+  const url = `http://${addresses.server}:8081/blobs/sha256/${image.kernel.digest.slice(7)}`
+  expect(world.curl(n1, url).body).toBe('kernel')
+  expect(world.curl(n1, url, '-r', '2-3')).toMatchObject({ status: 206, body: 'rn' })
+  for (const path of ['/', '/blobs/sha256/', '/blobs/sha256/../../../sysclone.db', '/../sysclone.db'])
+    expect(world.curl(n1, `http://${addresses.server}:8081${path}`, '--path-as-is').status).toBeGreaterThan(
+      399,
+    )
+})
+
+test('a second server on the same socket is refused', () => {
+  const config = join(world.folder, 'second.yaml')
+  const text = `stateDir: ${world.stateDir}\nnetworks: [{ interface: br0, subnet: 10.99.0.0/24, address: 10.99.0.1 }]\n`
+  writeFileSync(config, `${text}api: { socket: ${join(world.folder, 'api.sock')} }\n`)
+  const second = world.serveOnce(config)
+  expect(second.code).toBe(1)
+  expect(second.err).toMatch(/already|in use/)
+  expect(second.err).not.toContain('internal error')
+})
+
+test('a bad configuration: file, line, key, and nothing starts', () => {
+  const config = join(world.folder, 'bad.yaml')
+  writeFileSync(config, 'networks:\n  - interface: br0\n    subnet: 10.99.0.0/24\n    adress: 10.99.0.1\n')
+  const { code, err } = world.serveOnce(config)
+  expect(code).toBe(1)
+  expect(err).toContain('bad.yaml:4')
+  expect(err).toContain('adress')
+})
+
+test('serve killed -9: the other processes end', async () => {
+  const pids = ['main', 'boot', 'blob'].flatMap((role) => world.pids(role))
+  expect(pids.length).toBeGreaterThanOrEqual(3)
+  process.kill(world.pids('cli/main')[0]!, 'SIGKILL')
+  await until('all have ended', () => ['main', 'boot', 'blob'].every((role) => world.pids(role).length === 0))
+  await world.start() // what was stored is whole
+  expect(status()).toBe('n1: img:1 installed')
+})
