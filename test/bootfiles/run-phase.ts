@@ -32,6 +32,7 @@ export async function runPhase(phase: string, machine: Machine, use?: (root: str
       ROOT: root,
       INSTALLER: installer,
       TOOLS: join(root, 'tools'),
+      PAUSE: '0.1',
       PHASE: phase.replace(/^\d\d-(.*)\.sh$/, '$1'),
       ...(!machine.real && { DRY_RUN: '1' }),
     }
@@ -79,7 +80,9 @@ function read(path: string): string | undefined {
   }
 }
 
-/** busybox sh with everything it says in the order it says it; a minute is its limit. */
+const LIMIT_MS = 18_000
+
+/** busybox sh with everything it says in the order it says it. At the limit it ends with all that it started. */
 function run(
   args: string[],
   env: Record<string, string | undefined>,
@@ -88,13 +91,17 @@ function run(
     const child = spawn('busybox', args, {
       env: env as NodeJS.ProcessEnv,
       stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: 60_000,
+      detached: true,
     })
+    const limit = setTimeout(() => process.kill(-child.pid!, 'SIGKILL'), LIMIT_MS)
     let out = ''
     for (const stream of [child.stdout, child.stderr])
       stream.on('data', (chunk) => {
         out += chunk
       })
-    child.on('close', (code) => resolve({ code: code ?? -1, out }))
+    child.on('close', (code) => {
+      clearTimeout(limit)
+      resolve({ code: code ?? -1, out })
+    })
   })
 }

@@ -8,6 +8,7 @@
 total=$(fact bytes)
 work=$STATE/layers
 mkdir -p "$work"
+PAUSE=${PAUSE-2}
 RECORD=10240 # bytes of a tar record, which is what a checkpoint counts
 
 # fetch HEX BYTES   The blob on standard output. A connection that breaks is taken up where it broke, at the next base
@@ -32,7 +33,7 @@ END
                 echo "$base/blobs/sha256/$1 cannot be fetched: $(grep -m 1 curl: "$work/$1.curl" || echo "HTTP $code")" > "$work/$1.lost"
                 return 1
             fi
-            sleep 2
+            sleep "$PAUSE"
         done
     done
 }
@@ -89,6 +90,16 @@ tell() {
     report $((6 + now * 78 / (total > 0 ? total : 1))) "$now" "$((now / 1000000)) of $((total / 1000000)) MB"
 }
 
+# pending   Whether any of the layers $wanted is still under way; ends the phase when one has failed.
+pending() {
+    left=
+    for each in $wanted; do
+        [ ! -s "$work/$each.why" ] || fail "$(cat "$work/$each.why")"
+        [ -e "$work/$each.done" ] || left=yes
+    done
+    [ -n "$left" ]
+}
+
 # copy WHICH   All layers of that kind (parallel, last) at once, with a report every other second.
 copy() {
     wanted=
@@ -101,14 +112,9 @@ copy() {
         wait
         return
     fi
-    for hex in $wanted; do
-        until [ -e "$work/$hex.done" ]; do
-            for other in $wanted; do
-                [ ! -s "$work/$other.why" ] || fail "$(cat "$work/$other.why")"
-            done
-            tell
-            sleep 2
-        done
+    while pending; do
+        tell
+        sleep "$PAUSE"
     done
     tell
 }
