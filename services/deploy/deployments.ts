@@ -249,7 +249,9 @@ export async function openDeployments(needs: Needs) {
     if (event.type === 'dhcp.ack') addresses.set(name, (event as Event<'dhcp.ack'>).address as Ipv4)
     const d = ofNode.get(name)
     if (!d) return
-    if (event.type === 'dhcp.discover' && (event as Event<'dhcp.discover'>).client === 'firmware')
+    // A network card's own iPXE is all the firmware that some machines (QEMU's BIOS) ever show. One that was chained asks
+    // when its machine's DISCOVER has begun the attempt already.
+    if (event.type === 'dhcp.discover' && (event as Event<'dhcp.discover'>).client !== 'os')
       await feed(d, { type: 'firmware' })
     if (isInstallText(event) && event.deployment === d.id) await feed(d, { type: 'text' })
   }

@@ -140,18 +140,23 @@ test('wrong tokens and sessions are refused', async () => {
   }
 })
 
-test('a reset begins a new attempt with a new token; the old session is dead', async () => {
-  const { deployments, token, session, world } = await installing()
-  const old = token()
-  world.time += 20_000
-  await deployments.seen({ time: world.time, type: 'dhcp.discover', node: 'n1', client: 'firmware' })
-  expect(token()).not.toBe(old)
-  expect(await caught(deployments.start({ token: old, nonce, facts }, peer))).toMatchObject({ status: 403 })
-  const progress = { session, seq: 2, phase: 'copy', percent: 1, bytes: 0 }
-  expect(await caught(deployments.progress(progress, peer))).toMatchObject({ status: 403 })
-  const again = await deployments.start({ token: token(), nonce: 'c'.repeat(32), facts }, peer)
-  expect(again).not.toContain(session)
-})
+test.each(['firmware', 'ipxe'])(
+  'a reset (%s) begins a new attempt with a new token; the old session is dead',
+  async (client) => {
+    const { deployments, token, session, world } = await installing()
+    const old = token()
+    world.time += 20_000
+    await deployments.seen({ time: world.time, type: 'dhcp.discover', node: 'n1', client: 'os' })
+    expect(token()).toBe(old) // the ramdisk's own
+    await deployments.seen({ time: world.time, type: 'dhcp.discover', node: 'n1', client })
+    expect(token()).not.toBe(old)
+    expect(await caught(deployments.start({ token: old, nonce, facts }, peer))).toMatchObject({ status: 403 })
+    const progress = { session, seq: 2, phase: 'copy', percent: 1, bytes: 0 }
+    expect(await caught(deployments.progress(progress, peer))).toMatchObject({ status: 403 })
+    const again = await deployments.start({ token: token(), nonce: 'c'.repeat(32), facts }, peer)
+    expect(again).not.toContain(session)
+  },
+)
 
 test('only an install text of the present deployment moves armed to booting', async () => {
   const { deployments, nodes, stored, world } = await setUp()
