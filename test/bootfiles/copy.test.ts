@@ -122,7 +122,7 @@ test('503 while the server restarts, and a first address that is dead', async ()
   let refusals = 2
   const busy: Answer = (request, response, blob) =>
     refusals-- > 0
-      ? void response.writeHead(503, { 'Content-Length': 0 }).end()
+      ? void response.writeHead(503, { 'Content-Length': 9 }).end('{"x":"y"}')
       : honest(request, response, blob)
   const { code, said } = await copy(busy, { deadFirst: true })
   expect(code).toBe(0)
@@ -163,7 +163,7 @@ test('a server that answers a request for the rest with the whole is not believe
 })
 
 test('a blob that is gone ends it soon, with the address', async () => {
-  const gone: Answer = (_, response) => void response.writeHead(404, { 'Content-Length': 0 }).end()
+  const gone: Answer = (_, response) => void response.writeHead(404, { 'Content-Length': 9 }).end('{"x":"y"}')
   const { code, state } = await copy(gone)
   expect(code).toBe(1)
   expect(state('reason')).toMatch(/^layer sha256:[0-9a-f]{64}: http:.* cannot be fetched: curl: \(22\) .*404/)
