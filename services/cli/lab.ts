@@ -25,7 +25,7 @@ async function demo(json: boolean): Promise<number> {
   const display = openDisplay(json ? process.stderr : process.stdout)
   try {
     const result = await runDemo({ ...demoSettings(), display, signal: abort.signal })
-    if (json) process.stdout.write(`${JSON.stringify(result, undefined, 2)}\n`)
+    if (json) await written(`${JSON.stringify(result, undefined, 2)}\n`)
     else for (const line of ['', ...demoTable(result.steps)]) display.say(line)
     return 0
   } catch (error) {
@@ -35,10 +35,12 @@ async function demo(json: boolean): Promise<number> {
   }
 }
 
+const written = (text: string) => new Promise((resolve) => process.stdout.write(text, resolve))
+
 /** What the demo takes from its surroundings; the tests in QEMU use the same. */
 export function demoSettings() {
   return {
-    cache: process.env.SYSCLONE_CACHE ?? '/var/cache/sysclone',
+    cache: process.env.SYSCLONE_CACHE || '/var/cache/sysclone',
     sysclone: [
       process.execPath,
       '--disable-warning=ExperimentalWarning',

@@ -40,6 +40,8 @@ const targets: Target[] = [
   { name: 'n1', firmware: 'bios', mac: '52:54:00:77:00:11', ip: '10.77.0.11' },
   { name: 'n2', firmware: 'uefi', mac: '52:54:00:77:00:12', ip: '10.77.0.12' },
 ]
+/** The ramdisk then talks on the serial port, which is what the lab can read. */
+const compute = ['groups=compute', 'serialport=0', 'serialspeed=115200']
 const names = targets.map((target) => target.name).join(',')
 /** Larger than the golden client's disk: the last file system grows. */
 const blankBytes = 4 * 1024 ** 3
@@ -109,23 +111,31 @@ async function clone(lab: Lab, display: Display, step: StepRunner): Promise<Omit
   const golden = await identify(lab, goldenNode)
   await step(
     'golden client captured',
-    () => lab.sysclone('imgcapture', goldenNode.name, '-t', 'sysclone', '-o', 'img'),
-    () => statSync(lab.golden.disk).blocks * 512,
+    async () => {
+      await lab.sysclone('imgcapture', goldenNode.name, '-t', 'sysclone', '-o', 'img')
+      return storedBytes(lab)
+    },
+    (bytes) => bytes,
   )
   await goldenMachine.powerOff()
 
   const machines = await step('two nodes defined and set to install', async () => {
     for (const { name, mac, ip } of targets)
-      await lab.sysclone('mkdef', '-t', 'node', '-o', name, `mac=${mac}`, `ip=${ip}`, 'groups=compute')
+      await lab.sysclone('mkdef', '-t', 'node', '-o', name, `mac=${mac}`, `ip=${ip}`, ...compute)
     await lab.sysclone('nodeset', names, 'osimage=img')
     const made: Machine[] = []
     for (const target of targets) made.push(await lab.machine({ ...target, diskBytes: blankBytes }))
     return made
   })
-  await step('two blank machines cloned, until both run from their own disk', async () => {
-    await Promise.all(machines.map((machine) => machine.powerOn('network')))
-    await cloned(lab, machines, display)
-  })
+  await step(
+    'two blank machines cloned, until both run from their own disk',
+    async () => {
+      await Promise.all(machines.map((machine) => machine.powerOn('network')))
+      await cloned(lab, machines, display)
+      return received(machines)
+    },
+    (bytes) => bytes,
+  )
   const clones = await step('both logged in to', async () => {
     const found: Record<string, Identity> = {}
     for (const target of targets) {
@@ -141,6 +151,18 @@ async function clone(lab: Lab, display: Display, step: StepRunner): Promise<Omit
     netbootAgain(lab, machines.at(-1)!, last, clones[last.name]!, display),
   )
   return { golden, clones, again }
+}
+
+/** What the image takes in the image store. */
+async function storedBytes(lab: Lab): Promise<number | undefined> {
+  const { stdout } = await lab.ask(['lsimage', 'img', '--json'])
+  return (JSON.parse(stdout) as { bytes: number }[])[0]?.bytes
+}
+
+/** What the network has brought to the machines. */
+async function received(machines: Machine[]): Promise<number> {
+  const each = await Promise.all(machines.map((machine) => machine.received()))
+  return each.reduce((sum, bytes) => sum + bytes, 0)
 }
 
 /** A file that only a true copy has: content, owner, mode and its second link. */
@@ -192,7 +214,8 @@ async function statuses(lab: Lab): Promise<string[]> {
   const nodes = JSON.parse(stdout) as Record<string, { status?: string }>
   return targets.map(({ name }) => {
     const status = nodes[name]?.status ?? ''
-    if (/failed|held|expired/.test(status)) throw new UserError('not cloned', { what: status, object: name })
+    if (/failed|held|expired/.test(status))
+      throw new UserError('not cloned', { what: `${status}; ${lab.lastSaidOf(name)}`, object: name })
     return status
   })
 }

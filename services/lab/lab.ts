@@ -143,6 +143,8 @@ export async function openLab(options: LabOptions) {
       close,
       signal,
     },
+    /** The last line of the server's log about a node. */
+    lastSaidOf: (name: string) => lastLine(join(work, 'server.log'), (line) => line.includes(`"node":"${name}"`)),
     /** 'SHA256:...' of the host key that a machine showed at its first ssh contact in this lab. */
     hostKeyOf: (name: string) => {
       const line = readFileSync(join(work, `${name}.known_hosts`), 'utf8').trim()
@@ -213,6 +215,8 @@ function sweepWork() {
     if (!existsSync(join('/proc', name.slice(workPrefix.length)))) keepLogs(join(workRoot, name))
 }
 
-function lastLine(log: string) {
-  return readFileSync(log, 'utf8').trim().split('\n').at(-1)?.slice(0, 300) ?? 'it said nothing'
+function lastLine(log: string, wanted = (_line: string) => true) {
+  const lines = readFileSync(log, 'utf8').trim().split('
+')
+  return lines.filter(wanted).at(-1)?.slice(0, 400) ?? 'it said nothing'
 }

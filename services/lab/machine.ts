@@ -18,6 +18,8 @@ export type Machine = {
   check: () => void
   powerOn: (first: 'network' | 'disk') => Promise<void>
   powerOff: () => Promise<void>
+  /** Bytes that the network has brought it so far, over all its boots. */
+  received: () => Promise<number>
 }
 type Wanted = {
   name: string
@@ -78,6 +80,7 @@ export async function makeMachine(wanted: Wanted, network: LabNetwork, folder: s
       running = undefined
       await was?.stop()
     },
+    received: () => network.sentTo(tap),
   }
 }
 

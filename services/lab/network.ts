@@ -8,6 +8,8 @@ export type LabNetwork = {
   inside: (argv: string[]) => string[]
   /** Makes a tap on the bridge and gives its name. */
   addTap: () => Promise<string>
+  /** How many bytes the machine behind a tap has been sent. */
+  sentTo: (tap: string) => Promise<number>
   close: () => Promise<void>
 }
 
@@ -51,10 +53,15 @@ export async function startNetwork(): Promise<LabNetwork> {
     await ip('link', 'set', name, 'master', bridge, 'up')
     return name
   }
+  async function sentTo(tap: string) {
+    const [link] = JSON.parse(await ip('-json', '-statistics', 'link', 'show', 'dev', tap))
+    return Number(link.stats64.tx.bytes)
+  }
   return {
     namespace,
     inside: (argv) => ['ip', 'netns', 'exec', namespace, ...argv],
     addTap,
+    sentTo,
     close: async () => void (await run(['ip', 'netns', 'del', namespace])),
   }
 }
