@@ -40,7 +40,7 @@ export type CaptureNeeds = {
 
 const CONNECT_MS = 20_000
 const MAX_PROBE = 16 << 20
-const MAX_LIST = 2 ** 30
+const MAX_LIST = 400 << 20 // some three million files; V8 holds no text much longer
 const PARALLEL = 2 // archives at once: compression there and decompression here then overlap
 const compress = promisify(zstdCompress)
 

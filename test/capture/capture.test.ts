@@ -175,6 +175,19 @@ for (const [where, compress] of [
   })
 }
 
+test('list.sh names what lies below a mount point by its whole path', () => {
+  const input = `${tree}\n/usr/share\n/var\n`
+  const paths = spawnSync('sh', ['-c', list], { input })
+    .stdout.toString('latin1')
+    .split('\n')
+    .slice(0, -2)
+    .map((line) => parseListLine(line).path)
+  expect(paths).toEqual(
+    expect.arrayContaining(['usr/share/empty', 'usr/share/\xff\xfe-not-utf8', 'var/null', 'var/lib/empty']),
+  )
+  expect(paths.filter((path) => !/^(usr\/share|var)\/./.test(path))).toEqual([]) // the mount points are their parents' entries
+})
+
 test('progress never falls and ends at 100', () => {
   const percents = events
     .filter((event) => event.type === 'capture.progress')
