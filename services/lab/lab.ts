@@ -144,7 +144,8 @@ export async function openLab(options: LabOptions) {
       signal,
     },
     /** The last line of the server's log about a node. */
-    lastSaidOf: (name: string) => lastLine(join(work, 'server.log'), (line) => line.includes(`"node":"${name}"`)),
+    lastSaidOf: (name: string) =>
+      lastLine(join(work, 'server.log'), (line) => line.includes(`"node":"${name}"`)),
     /** 'SHA256:...' of the host key that a machine showed at its first ssh contact in this lab. */
     hostKeyOf: (name: string) => {
       const line = readFileSync(join(work, `${name}.known_hosts`), 'utf8').trim()
@@ -216,7 +217,6 @@ function sweepWork() {
 }
 
 function lastLine(log: string, wanted = (_line: string) => true) {
-  const lines = readFileSync(log, 'utf8').trim().split('
-')
+  const lines = readFileSync(log, 'utf8').trim().split('\n')
   return lines.filter(wanted).at(-1)?.slice(0, 400) ?? 'it said nothing'
 }
