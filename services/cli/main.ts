@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 // The command line: `sysclone COMMAND ...`, or a link to this file that is named like the command.
 import { basename } from 'node:path'
 import { Command, CommanderError } from 'commander'
