@@ -135,8 +135,9 @@ runChild(async ({ config }, parent) => {
   }
 
   async function rememberHostKey(name: NodeName, sshhostkey: string) {
-    const golden = await store.nodes.get(name)
-    if (golden && golden.sshhostkey !== sshhostkey) await store.nodes.put({ ...golden, sshhostkey })
+    const [golden] = await store.nodes.list([name])
+    if (golden && golden.sshhostkey !== sshhostkey)
+      await store.nodes.change([name], (node) => ({ ...node, sshhostkey }))
   }
 
   return {

@@ -49,7 +49,6 @@ const NetworkKeys = Type.Object(
 const File = Type.Object(
   {
     stateDir: path('an absolute path', { default: '/var/lib/sysclone' }),
-    cacheDir: path('an absolute path', { default: '/var/cache/sysclone' }),
     networks: Type.Array(NetworkKeys, {
       minItems: 1,
       maxItems: 1000,
@@ -79,7 +78,7 @@ const File = Type.Object(
       { ...closed, default: {}, description: 'identity' },
     ),
   },
-  { ...closed, description: 'keys and values: stateDir cacheDir networks http tftp api ssh' },
+  { ...closed, description: 'keys and values: stateDir networks http tftp api ssh' },
 )
 type File = Static<typeof File>
 type NetworkKeys = Static<typeof NetworkKeys>

@@ -44,6 +44,7 @@ const entries = [
   'services/main.ts',
   'services/boot.ts',
   'services/job.ts',
+  'services/blob.ts',
   'services/cli/serve.ts',
   'services/cli/lab.ts',
   'services/cli/bootfiles.ts',

@@ -23,7 +23,6 @@ const withNetwork = (lines: Record<string, string>) => {
 test('the least file: everything but the network has a default', () => {
   expect(parseConfig(withNetwork({}), 'c.yaml')).toEqual({
     stateDir: '/var/lib/sysclone',
-    cacheDir: '/var/cache/sysclone',
     networks: [{ interface: 'eth1', subnet: { base: 0x0a000000, prefix: 24 }, address: '10.0.0.1' }],
     http: { port: 80, imagePort: 8081, workers: 2 },
     tftp: { port: 69 },
@@ -172,7 +171,7 @@ const whole: [what: string, text: string, faults: RegExp[]][] = [
   [
     'an unknown top key',
     `${withNetwork({})}\nlisten: 1`,
-    [/^c.yaml:5: listen: no such key \(1; allowed: stateDir cacheDir networks http tftp api ssh\)/],
+    [/^c.yaml:5: listen: no such key \(1; allowed: stateDir networks http tftp api ssh\)/],
   ],
   [
     'an anchor that grows',

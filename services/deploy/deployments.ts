@@ -17,10 +17,11 @@ import type { Emit } from '../emit.ts'
 export type Needs = {
   nodes: {
     get(name: NodeName): Promise<Node | undefined>
-    list(): Promise<Node[]>
-    put(node: Node): Promise<void>
+    list(names?: NodeName[]): Promise<Node[]>
+    /** Reads, changes and writes as one step; throws UserError 404 when one is gone. */
+    change(names: NodeName[], edit: (node: Node) => Node): Promise<void>
   }
-  osimages: { get(name: ImageName): Promise<{ addkcmdline?: string } | undefined> }
+  osimages: { list(): Promise<{ name: ImageName; addkcmdline?: string }[]> }
   stored: {
     list(): Promise<Deployment[]>
     put(deployment: Deployment): Promise<void>
@@ -99,19 +100,27 @@ export async function openDeployments(needs: Needs) {
 
   const updateNode = (name: NodeName, change: (node: Node) => Node) =>
     inOrder(async () => {
-      const node = await nodes.get(name)
-      if (node) await nodes.put(change(node))
+      await nodes.change([name], change).catch((error) => {
+        if (!(error instanceof UserError && error.status === 404)) throw error // removed meanwhile: nothing to keep
+      })
     })
 
   // ---- what the boot process knows ----
 
-  async function bootNode(node: Node): Promise<BootNode> {
+  async function bootNodes(found: Node[]): Promise<BootNode[]> {
+    const all = await needs.osimages.list()
+    const words = new Map(all.map(({ name, addkcmdline }) => [name, addkcmdline]))
+    return found.map((node) => bootNode(node, words))
+  }
+
+  /** @param words kernel arguments of each osimage */
+  function bootNode(node: Node, words: Map<ImageName, string | undefined>): BootNode {
     const deployment = ofNode.get(node.name)
     if (!deployment) return bootNodeOf(node)
     const image = sound(deployment)
     const token = bootToken(key, deployment.id, deployment.attempt)
     const ramdisk = image && needs.ramdisk(image.arch)
-    const { addkcmdline } = (await needs.osimages.get(deployment.image)) ?? {}
+    const addkcmdline = words.get(deployment.image)
     return bootNodeOf(node, {
       deployment,
       image,
@@ -132,8 +141,7 @@ export async function openDeployments(needs: Needs) {
   }
 
   async function snapshot(): Promise<Snapshot> {
-    const all = await nodes.list()
-    return { version, nodes: await Promise.all(all.map(bootNode)) }
+    return { version, nodes: await bootNodes(await nodes.list()) }
   }
 
   /** Tells the boot process about nodes that changed or are gone; in order, so that it never ends on older facts. */
@@ -144,19 +152,13 @@ export async function openDeployments(needs: Needs) {
   }
 
   async function pushChanges(names: NodeName[]) {
-    const found = await Promise.all(
-      names.map(async (name) => {
-        const node = await nodes.get(name)
-        return { name, node: node && (await bootNode(node)) }
-      }),
-    )
-    for (const { name, node } of found) if (!node) ofNode.delete(name)
+    const found = await nodes.list(names)
+    const there = new Set(found.map(({ name }) => name))
+    const removed = names.filter((name) => !there.has(name))
+    for (const name of removed) ofNode.delete(name)
+    const changed = await bootNodes(found)
     version += 1
-    needs.push({
-      version,
-      changed: found.flatMap(({ node }) => (node ? [node] : [])),
-      removed: found.flatMap(({ name, node }) => (node ? [] : [name])),
-    })
+    needs.push({ version, changed, removed })
   }
 
   // ---- what an admin asks for ----

@@ -59,9 +59,11 @@ export async function openLab(options: LabOptions) {
 
   async function startServer() {
     const config = join(work, 'server.yaml')
-    writeFileSync(config, serverConfig({ work, cache, socket, golden }))
+    writeFileSync(config, serverConfig({ work, socket, golden }))
     const log = join(work, 'server.log')
-    server = await start(network.inside([...options.sysclone, 'serve', '--config', config]), log)
+    server = await start(network.inside([...options.sysclone, 'serve', '--config', config]), log, {
+      SYSCLONE_CACHE: cache,
+    })
     const up = () => answers(socket)
     await until(
       'the server answers',
@@ -154,10 +156,9 @@ export async function openLab(options: LabOptions) {
   }
 }
 
-function serverConfig(lab: { work: string; cache: string; socket: string; golden: Golden }) {
+function serverConfig(lab: { work: string; socket: string; golden: Golden }) {
   return `# One private network, one namespace: nothing outside it hears this server.
 stateDir: ${join(lab.work, 'state')}
-cacheDir: ${lab.cache}
 networks: [{ interface: ${bridge}, subnet: ${subnet}, address: ${serverAddress}, mode: dhcp }]
 http: { port: 80, imagePort: 8081, workers: 2 }
 tftp: { port: 69 }

@@ -54,10 +54,12 @@ async function setUp(node: Partial<Node> = {}) {
     openDeployments({
       nodes: {
         get: async (name) => nodes.get(name),
-        list: async () => [...nodes.values()],
-        put: async (each) => void nodes.set(each.name, each),
+        list: async (names) => [...nodes.values()].filter(({ name }) => names?.includes(name) ?? true),
+        change: async (names, edit) => {
+          for (const name of names) nodes.set(name, edit(nodes.get(name)!))
+        },
       },
-      osimages: { get: async () => ({ addkcmdline: 'quiet' }) },
+      osimages: { list: async () => [{ name: image.name, addkcmdline: 'quiet' }] },
       stored: {
         list: async () => [...stored.values()],
         put: async (d) => void stored.set(d.id, d),
