@@ -18,8 +18,8 @@ export async function startBlobServer({ address, port, folders, emit, maxConnect
   let active = 0
   const server = createServer({ requestTimeout: 30_000, headersTimeout: 15_000, keepAliveTimeout: 20_000 })
   server.maxConnections = maxConnections
-  // A node that lost its power holds a buffer until this.
-  server.setTimeout(60_000)
+  // A node that lost its power holds a buffer until this; GRUB leaves a second initrd waiting while it reads the first.
+  server.setTimeout(120_000)
   server.on('request', (request, response) => {
     response.on('error', () => {})
     serve(request, response).catch((error: Error) => fail(request, response, error.message))

@@ -29,7 +29,7 @@ export async function startBootHttp({ address, port, open, nodeSocketPath, emit 
   app.all('/node/*', takeOver(proxy.pass))
   app.get('/*', { exposeHeadRoute: true }, takeOver(servePublished))
   app.setNotFoundHandler(takeOver(async (_, reply) => answer(reply, 404)))
-  app.server.setTimeout(60_000)
+  app.server.setTimeout(120_000)
   app.server.maxConnections = 4000
 
   async function servePublished(request: FastifyRequest, reply: FastifyReply) {

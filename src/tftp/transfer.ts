@@ -15,7 +15,7 @@ export type Outcome = 'complete' | 'unconfirmed' | 'aborted' | 'client-error' | 
 export type Effect = { do: 'send'; block: number } | { do: 'finish'; why: Outcome; text?: string }
 
 const limits = {
-  tries: 7,
+  tries: 10, // about 35 s: GRUB opens all initrds at once and reads one after the other
   lastTries: 3, // many clients close their socket before the last ACK gets out: then all is well
   firstMs: 1000, // before the round trip is known
   minMs: 200, // far above any LAN's round trip, far below a client's own timer of seconds

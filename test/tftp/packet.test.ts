@@ -26,6 +26,36 @@ const facts: Record<string, Packet> = {
     mode: 'octet',
     options: { tsize: '0', blksize: '1468', timeout: '1' },
   },
+  'iPXE ROM (QEMU virtio, BIOS)': {
+    op: 'read',
+    file: 'boot/grub/i386-pc/core.0',
+    mode: 'octet',
+    options: { blksize: '1432', tsize: '0' },
+  },
+  'GRUB 2.06 i386-pc': {
+    op: 'read',
+    file: '/boot/grub/grub.cfg-01-52-54-00-78-00-11',
+    mode: 'octet',
+    options: { blksize: '1024', tsize: '0' },
+  },
+  'GRUB 2.06 x86_64-efi': {
+    op: 'read',
+    file: '/boot/grub/grub.cfg-01-52-54-00-78-00-12',
+    mode: 'octet',
+    options: { blksize: '1024', tsize: '0' },
+  },
+  'OVMF 2022.11 for the size': {
+    op: 'read',
+    file: 'boot/grub/x86_64-efi/core.efi',
+    mode: 'octet',
+    options: { tsize: '0', blksize: '1468', windowsize: '4' },
+  },
+  'OVMF 2022.11 for the data': {
+    op: 'read',
+    file: 'boot/grub/x86_64-efi/core.efi',
+    mode: 'octet',
+    options: { blksize: '1468', windowsize: '4' },
+  },
   'curl 7.88 --tftp-no-options': { op: 'read', file: 'boot/x', mode: 'octet', options: {} },
 }
 

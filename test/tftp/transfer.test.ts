@@ -30,7 +30,7 @@ const rows: [string, Transfer, Event, Effect | undefined][] = [
   ['an ack from the future is not answered', at(2), ack(3), undefined],
   ['the last ack ends it', at(3), ack(3), { do: 'finish', why: 'complete' }],
   ['silence: again', at(2), timeout, { do: 'send', block: 2 }],
-  ['silence for long', at(2, { tries: 7 }), timeout, { do: 'finish', why: 'client-silent' }],
+  ['silence for long', at(2, { tries: 10 }), timeout, { do: 'finish', why: 'client-silent' }],
   [
     'silence after the last block: it was received',
     at(3, { tries: 3 }),
