@@ -114,7 +114,7 @@ finish() {
         esac
         [ $waited -lt 1800 ] || { say "no answer from $(fact server)" && return 1; }
         [ $((waited % 60)) -ne 0 ] || say "$PHASE: waiting for $(fact server) (HTTP $code)"
-        sleep 5
+        sleep "${RETRY-5}"
         waited=$((waited + 5))
     done
 }

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Reads: firmware, disk, vendor, esp. Leaves: a disk that its firmware starts, and what the receipt says of it.
+# Reads: firmware, disk, vendor, esp; needs 50-chroot. Leaves: a disk that its firmware starts, and what the receipt says of it.
 # shellcheck source=../lib.sh
 . "$INSTALLER/lib.sh"
 
@@ -21,16 +21,6 @@ case $firmware in
     uefi) platform x86_64-efi ;;
 esac
 
-for folder in dev proc sys; do
-    run mkdir -p "$TARGET/$folder"
-    run mount -o bind "$ROOT/$folder" "$TARGET/$folder"
-done
-run mount -t tmpfs -o mode=0755 tmpfs "$TARGET/run"
-nvram=
-if [ "$firmware" = uefi ] && [ -n "$(ls -A "$ROOT/sys/firmware/efi/efivars" 2>/dev/null)" ]; then
-    run mount -o bind "$ROOT/sys/firmware/efi/efivars" "$TARGET/sys/firmware/efi/efivars" && nvram=yes
-fi
-
 # An initramfs that was made for the golden client's hardware alone may not find this machine's disk.
 if [ -x "$TARGET/usr/sbin/update-initramfs" ] &&
     { cat "$TARGET/etc/initramfs-tools/initramfs.conf" "$TARGET"/etc/initramfs-tools/conf.d/* 2>/dev/null || true; } |
@@ -44,6 +34,7 @@ case $firmware in
     bios) in_target grub-install --target=i386-pc --recheck "$disk" || fail "grub-install failed on $disk" ;;
     uefi)
         set -- --target=x86_64-efi --efi-directory="$(fact esp | cut -d ' ' -f 2)" --recheck
+        nvram=$(ls -A "$ROOT/sys/firmware/efi/efivars" 2>/dev/null || true)
         # The firmware's own list of systems, and the path that it tries when that list is lost.
         if [ -z "$nvram" ] || ! in_target grub-install "$@" --bootloader-id="$vendor"; then
             say "$PHASE: the firmware's boot list cannot be written; the fallback path alone starts this disk"
