@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { runPhase } from './run-phase.ts'
@@ -141,6 +141,30 @@ describe('identity', () => {
     })
     expect(found.hostname).toBe('n1\n')
     expect(said).not.toMatch(/hostname -> /)
+  })
+})
+
+describe('chroot', () => {
+  // An image holds none of these folders' contents: without /dev/null ssh-keygen fails.
+  test('the target gets dev, proc, sys, run and the firmware’s variables', async () => {
+    const files = { 'sys/firmware/efi/efivars/x': '' }
+    const { code, ran } = await runPhase('50-chroot.sh', { plan: 'efi-nvme-shrunk', files })
+    expect(code).toBe(0)
+    expect(ran.filter((line) => line.startsWith('mount'))).toEqual([
+      'mount -o bind /dev /target/dev',
+      'mount -o bind /proc /target/proc',
+      'mount -o bind /sys /target/sys',
+      'mount -t tmpfs -o mode=0755 tmpfs /target/run',
+      'mount -o bind /sys/firmware/efi/efivars /target/sys/firmware/efi/efivars',
+    ])
+  })
+  test('no phase runs the target’s programs before that', () => {
+    const folder = join(import.meta.dirname, '../../bootfiles/ramdisk/phases')
+    const users = readdirSync(folder).filter((name) =>
+      /run chroot/.test(readFileSync(join(folder, name), 'utf8')),
+    )
+    expect(users.length).toBeGreaterThan(0)
+    expect(users.filter((name) => name < '50-chroot.sh')).toEqual([])
   })
 })
 
