@@ -260,12 +260,12 @@ export async function openDeployments(needs: Needs) {
 
   // ---- what the node asks for ----
 
-  /** The script for the machine that shows the token of an open deployment; 403 for all others. */
+  /** The script for the machine that shows the token of an open deployment; 403 for all others, 409 while another boot holds it. */
   async function start({ token, nonce, facts }: Start, peer: Ipv4): Promise<string> {
     const d = [...ofNode.values()].find((each) => sameSecret(bootToken(key, each.id, each.attempt), token))
     if (!d) throw refused(peer, 'unknown boot token')
     const effect = await feed(d, { type: 'start', nonce, peer })
-    if (effect.do === 'refuse') throw refused(peer, effect.why, d)
+    if (effect.do === 'refuse') throw refused(peer, effect.why, d, effect.bound ? 409 : 403)
     const node = await known(d.node)
     const image = images.get(d.image, d.version)
     emit('node.start', { node: d.node, deployment: d.id, peer, attempt: d.attempt })
@@ -280,12 +280,12 @@ export async function openDeployments(needs: Needs) {
     }
   }
 
-  function refused(peer: Ipv4, why: string, d?: Deployment): UserError {
+  function refused(peer: Ipv4, why: string, d?: Deployment, status = 403): UserError {
     emit('node.refuse', { peer, why, ...(d && { node: d.node, deployment: d.id }) })
     return new UserError('refused', {
       what: why,
       allowed: 'nodeset NODE osimage=... on the server, then netboot',
-      status: 403,
+      status,
     })
   }
 

@@ -44,8 +44,11 @@ export type DeploymentEvent =
   | { type: 'up' } // the clone was seen running from its own disk
   | { type: 'tick' }
 
-/** What the caller must do beside keeping the new state: let the request pass, or answer it with a refusal. */
-export type Effect = { do: 'accept' } | { do: 'refuse'; why: string }
+/**
+ * What the caller must do beside keeping the new state: let the request pass, or answer it with a refusal. `bound`:
+ * another boot holds the token, which may be this very machine before a reset.
+ */
+export type Effect = { do: 'accept' } | { do: 'refuse'; why: string; bound?: true }
 
 const minute = 60_000
 export const limits = {
@@ -109,7 +112,8 @@ function start(d: Deployment, nonce: string, peer: Ipv4, now: number): [Deployme
   if (d.nonce === nonce && d.state === 'installing') return [{ ...d, heardAt: now }, accept]
   if (d.state === 'armed' || d.state === 'booting')
     return [{ ...enter(d, 'installing', now), nonce, boundTo: peer, phase: 'start', percent: 0 }, accept]
-  if (d.state === 'installing') return [d, refuse(`the token is bound to ${d.boundTo}`)]
+  if (d.state === 'installing')
+    return [d, { do: 'refuse', why: `the token is bound to ${d.boundTo}`, bound: true }]
   return [d, refuse(d.reason ?? `the deployment is ${d.state}`)]
 }
 

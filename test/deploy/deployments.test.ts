@@ -119,7 +119,7 @@ test('the whole way of one clone', async () => {
 test('a machine that replays the boot token is refused and told of; the first one goes on', async () => {
   const { deployments, token, session, events } = await installing()
   const error = await caught(deployments.start({ token: token(), nonce: 'b'.repeat(32), facts }, thief))
-  expect(error).toMatchObject({ status: 403, fault: { what: `the token is bound to ${peer}` } })
+  expect(error).toMatchObject({ status: 409, fault: { what: `the token is bound to ${peer}` } })
   expect(events.filter((e) => e.type === 'node.refuse')).toMatchObject([{ peer: thief, node: 'n1' }])
   expect(await deployments.start({ token: token(), nonce, facts }, peer)).toBe(`SESSION=${session}`)
   await deployments.finish({ session, result: 'ok', receipt }, peer)

@@ -79,7 +79,7 @@ test('a second machine that replays the boot token is refused, and it is an even
   const session = begin()
   const token = bootToken()
   const answer = world.post(thief, '/node/start', { token, nonce: 'b'.repeat(32), facts })
-  expect(answer.status).toBe(403)
+  expect(answer.status).toBe(409)
   expect(JSON.parse(answer.body)).toMatchObject({ error: 'refused', what: `the token is bound to ${n1}` })
   await until('the event is logged', () => world.events('node.refuse').some((e) => e.peer === thief))
   expect(progress(session, 1, 5).status).toBe(204)
