@@ -40,17 +40,21 @@ function install(
   ]
 }
 
-/** Under UEFI `exit` ends in OVMF's setup menu (and in that of some machines), so the clone's own loader is started. */
+/**
+ * Under UEFI `exit` ends in OVMF's setup menu (and in that of some machines), so the clone's own loader is started. Its
+ * disk must be $root: chainloader hands the device of $root on, and with the network card there the clone's GRUB finds
+ * nothing of its own (seen with Debian 12's).
+ */
 function local({ loader }: Extract<BootPlan, { kind: 'local' }>): string[] {
   const recorded = loader
-    ? start(`--fs-uuid --set=esp ${quote(loader.espUuid)}`, loader.path.replaceAll('\\', '/'))
+    ? start(`--fs-uuid --set=root ${quote(loader.espUuid)}`, loader.path.replaceAll('\\', '/'))
     : []
   return [
     'if [ "$grub_platform" = pc ]; then',
     '  exit',
     'fi',
     ...recorded,
-    ...start('--file --set=esp /EFI/BOOT/BOOTX64.EFI', '/EFI/BOOT/BOOTX64.EFI'),
+    ...start('--file --set=root /EFI/BOOT/BOOTX64.EFI', '/EFI/BOOT/BOOTX64.EFI'),
     `echo ${quoteText('sysclone: no boot loader was found on the disks of this machine')}`,
     ...again(60),
   ]
@@ -59,7 +63,7 @@ function local({ loader }: Extract<BootPlan, { kind: 'local' }>): string[] {
 function start(search: string, path: string): string[] {
   return [
     `if search --no-floppy ${search}; then`,
-    `  if chainloader ($esp)${quote(path)}; then`,
+    `  if chainloader ($root)${quote(path)}; then`,
     '    boot',
     '  fi',
     'fi',
