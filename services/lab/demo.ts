@@ -13,6 +13,8 @@ export type DemoOptions = {
   sysclone: string[]
   display: Display
   signal: AbortSignal
+  /** What else is to be done in the lab before it is closed. */
+  afterwards?: (lab: Lab) => Promise<void>
 }
 export type Step = { name: string; seconds: number; bytes?: number }
 /** What a machine says about itself over ssh. */
@@ -76,6 +78,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   let failed = true
   try {
     const result = await clone(lab, display, step)
+    if (options.afterwards) await step('afterwards', () => options.afterwards!(lab))
     failed = false
     return { steps, ...result }
   } finally {

@@ -5,13 +5,22 @@ import { demoSettings } from '../../services/cli/lab.ts'
 import { run } from '../../services/lab/command.ts'
 import { type DemoResult, demoTable, runDemo } from '../../services/lab/demo.ts'
 import { openDisplay } from '../../services/lab/display.ts'
+import { type Faults, runFaults } from './faults.ts'
 
 const abort = new AbortController()
 let result: DemoResult
+let faults: Faults
 
 beforeAll(async () => {
   const display = openDisplay({ write: (text) => process.stderr.write(text) })
-  result = await runDemo({ ...demoSettings(), display, signal: abort.signal })
+  result = await runDemo({
+    ...demoSettings(),
+    display,
+    signal: abort.signal,
+    afterwards: async (lab) => {
+      faults = await runFaults(lab, (line) => display.say(line))
+    },
+  })
   for (const line of demoTable(result.steps)) display.say(line)
 })
 afterAll(() => abort.abort(new Error('the test run ended')))
@@ -43,6 +52,26 @@ test('a clone that netboots once more goes to its disk: the same machine, a new 
   expect(identity).toEqual({ ...before, bootId: identity.bootId })
   expect(identity.bootId).not.toBe(before.bootId)
   expect(console).not.toMatch(/sysclone: /)
+})
+
+test('a disk that is too small is refused with numbers before anything is written', () => {
+  const { stat, blocksWritten, console } = faults.tooSmall
+  expect(stat).toMatch(/needs [\d.]+ GB.* has 0\.5 GB/)
+  expect(blocksWritten).toBe(0)
+  expect(console).toMatch(/refused: .*needs/)
+})
+
+test('a damaged layer ends the clone with that reason and its digest', () => {
+  expect(faults.corrupt.stat).toContain(`copy: layer ${faults.corrupt.digest} is corrupt`)
+  expect(faults.corrupt.console).toContain(`failed in copy: layer ${faults.corrupt.digest} is corrupt`)
+})
+
+test('main killed -9 and the machine reset in the middle: a second attempt finishes', () => {
+  const { mainWas, mainIs, statAfterReset, attempts, status } = faults.interrupted
+  expect(mainIs).not.toBe(mainWas)
+  expect(statAfterReset).toBe('n4: img:1 booting')
+  expect(attempts).toBe(3) // the damaged one, the interrupted one, the good one
+  expect(status).toBe('booted')
 })
 
 test('nothing of the lab is left', async () => {
