@@ -49,6 +49,7 @@ export async function openLab(options: LabOptions) {
       disk: golden.disk,
       boots: 'disk',
       pristine: true,
+      processors: 2,
     } as const
     return keep(await makeMachine(wanted, network, work))
   }

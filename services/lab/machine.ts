@@ -28,6 +28,8 @@ type Wanted = {
   disk: string
   /** A machine that never netboots has no boot ROM on its NIC: iPXE's takes seconds to let the disk have its turn. */
   boots: 'network' | 'disk'
+  /** Processors; default 1. Firmware and loaders use one, a capture packs on all. */
+  processors?: number
   /** The disk is left as it is; what the machine writes is lost at power off. */
   pristine?: boolean
 }
@@ -50,7 +52,18 @@ export async function makeMachine(wanted: Wanted, network: LabNetwork, folder: s
     if (running && running.ended() === undefined) throw new UserError('machine is on already', { what: name })
     const argv = [
       'qemu-system-x86_64',
-      ...['-name', name, '-uuid', uuid, '-m', '1024', '-smp', '1', '-cpu', 'qemu64'],
+      ...[
+        '-name',
+        name,
+        '-uuid',
+        uuid,
+        '-m',
+        '1024',
+        '-smp',
+        String(wanted.processors ?? 1),
+        '-cpu',
+        'qemu64',
+      ],
       ...['-accel', 'tcg,thread=multi,tb-size=256'],
       ...['-display', 'none', '-monitor', 'none', '-chardev', `file,id=s0,path=${paths.console},append=on`],
       ...['-serial', 'chardev:s0', '-object', 'rng-random,id=r0,filename=/dev/urandom'],
