@@ -2,20 +2,26 @@ import { readFile } from 'node:fs/promises'
 import type { Command } from 'commander'
 import { type Config, parseConfig } from '../../src/config.ts'
 import { UserError } from '../../src/fault.ts'
+import { subnetText } from '../../src/node/attributes.ts'
+import type { Network } from '../../src/node/network.ts'
 import { buildBootfiles } from '../loaders/build.ts'
 import { startServer } from '../serve.ts'
 import { openLog } from './log.ts'
 import type { Needs } from './needs.ts'
 
+type Options = { config: string; check?: boolean; verbose?: boolean }
+
 /** `sysclone serve --config FILE`: the server, in the foreground until it is told to stop. */
-export function serve(program: Command, { cacheDir }: Needs) {
+export function serve(program: Command, { cacheDir, print }: Needs) {
   program
     .command('serve')
     .description('run the server: DHCP, TFTP, HTTP, image database')
     .requiredOption('--config <file>', 'the configuration (YAML)')
+    .option('--check', 'only read and check the configuration: every fault is shown, nothing is started')
     .option('--verbose', 'log every packet and transfer')
-    .action(async ({ config: file, verbose }: { config: string; verbose?: boolean }) => {
+    .action(async ({ config: file, check, verbose }: Options) => {
       const config = await readConfig(file)
+      if (check) return print.line(`${file}: good; it serves ${config.networks.map(networkText).join(', ')}`)
       const pretty = process.stdout.isTTY === true
       const log = openLog({ pretty, all: verbose === true })
       await buildBootfiles({ stateDir: config.stateDir, cacheDir, arch: 'x86_64' })
@@ -26,6 +32,9 @@ export function serve(program: Command, { cacheDir }: Needs) {
       await server.close()
     })
 }
+
+const networkText = ({ interface: device, subnet }: Network) =>
+  `${subnetText(subnet)}${device === undefined ? '' : ` on ${device}`}`
 
 async function readConfig(file: string): Promise<Config> {
   const text = await readFile(file, 'utf8').catch((error: Error) => {
