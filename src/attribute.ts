@@ -11,6 +11,8 @@ export type Attribute<R> = {
   set?(record: R, text: string): R
   /** Lists can be added to and taken from. */
   list?: true
+  /** Its text is not in the record: said instead when somebody selects by it. */
+  elsewhere?: string
 }
 export type AttributeTable<R> = Record<string, Attribute<R>>
 
@@ -61,7 +63,8 @@ export function listOf<T extends string>(parse: (word: string) => T): Kind<T[]> 
   }
 }
 
-const wordsOf = (text: string) =>
+/** The words of a list as it is typed or printed. */
+export const wordsOf = (text: string): string[] =>
   text
     .split(/[,|]/)
     .map((word) => word.trim())

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { UserError } from '../src/fault.ts'
-import { expandNoderange, MAX_NAMES, spellNames } from '../src/noderange.ts'
+import { expandNoderange, explainNoderange, MAX_NAMES, readFiles, spellNames } from '../src/noderange.ts'
 
 const nodes = new Set([
   'n1',
@@ -23,7 +23,13 @@ const groups = new Map([
   ['golden', ['n1']], // a node has this name too
   ['stale', ['n1', 'gone']],
 ])
-const known = { nodes, groups }
+const known = {
+  nodes,
+  groups,
+  /** Only `arch` is known, and only n1 and n01 have it. */
+  selected: ({ op, value }: { op: string; value: string }) =>
+    [...nodes].filter((name) => ((name === 'n1' || name === 'n01') === (value === 'x86')) === (op === '==')),
+}
 
 const good: [text: string, names: string][] = [
   ['n1', 'n1'],
@@ -45,6 +51,28 @@ const good: [text: string, names: string][] = [
   ['compute,-broken,golden', 'n1 n3 golden'],
   ['-n[1-2],compute', 'n3'],
   ['n1,-n1', ''],
+  ['n1:n3', 'n1 n2 n3'],
+  ['n[1:3]', 'n1 n2 n3'],
+  ['n1+2', 'n1 n2 n3'],
+  ['n01+1', 'n01 n02'],
+  ['r1n1+1', 'r1n1 r1n2'],
+  ['n1+0', 'n1'],
+  ['*,-/n.*/', 'golden a-1 r1n1 r1n2 r2n1 r2n2'],
+  ['/n[12]/', 'n1 n2'],
+  ['/n[1,2]/@compute', 'n1 n2'],
+  ['/nothing/', ''],
+  ['/r\\d(n1|n2)/,-/.*2/', 'r1n1 r2n1'],
+  ['compute@broken', 'n2'],
+  ['n1,compute@broken,n3', 'n1 n2 n3'],
+  ['compute@broken@n1', ''],
+  ['-compute@broken,compute', 'n1 n3'],
+  ['compute@(n1,n3)', 'n1 n3'],
+  ['(compute,-n2)@(n[1-2],-n3)', 'n1'],
+  ['compute,-(n1,n2)', 'n3'],
+  ['arch==x86', 'n1 n01'],
+  ['arch!=x86@compute', 'n2 n3'],
+  ['compute,-arch==x86', 'n2 n3'],
+  ['( n1 , n2 ) @ n2', 'n2'],
 ]
 describe('what a noderange says', () => {
   for (const [text, names] of good)
@@ -73,6 +101,21 @@ const bad: [text: string, message: RegExp][] = [
   ['x'.repeat(501), /too long/],
   ['constructor', /no such node/],
   ['__proto__', /no such node/],
+  ['n1:n9', /\(n4, n5, n6, n7, n8, n9\)/],
+  ['n9+99999', /too many names/],
+  ['n09+99', /different widths/],
+  ['n3:n1', /backwards/],
+  ['/n[/', /a bracket is not closed/],
+  ['/n1', /the slash after a regular expression is missing/],
+  ['/n1/x', /a comma is missing/],
+  ['(n1', /parentheses do not match/],
+  ['n1)', /parentheses do not match/],
+  ['()', /a name is missing/],
+  ['n1@', /a name is missing/],
+  ['@n1', /a name is missing/],
+  ['('.repeat(50), /too many parentheses/],
+  ['^/etc/hosts', /files are read by the command line/],
+  ['n1@n9', /\(n9\)/],
 ]
 describe('what is refused', () => {
   for (const [text, message] of bad)
@@ -90,8 +133,35 @@ test('names to be made: no exclusion, and only names that a node may have', () =
   expect(() => spellNames('../etc')).toThrow(/not a node name/)
 })
 
+test('names to be made are spelled, never looked for', () => {
+  expect(spellNames('x1:x3,y5+1,z[1-2]')).toEqual(['x1', 'x2', 'x3', 'y5', 'y6', 'z1', 'z2'])
+  for (const text of ['/n.*/', 'arch==x86', 'n1@n2', '(n1)', '^file'])
+    expect(() => spellNames(text)).toThrow(/no names to be made/)
+})
+
+test('each piece says how it was read', () => {
+  const { names, readings } = explainNoderange('compute@(n[1-2],golden),-/.*2/', known)
+  expect(names).toEqual(['n1'])
+  expect(readings.map(({ text, how, names, depth }) => [depth, text, how, names.length])).toEqual([
+    [0, 'compute', 'a group', 3],
+    [0, '(n[1-2],golden)', 'and in a list', 3],
+    [1, 'n[1-2]', 'a range', 2],
+    [1, 'golden', 'a node', 1],
+    [0, '/.*2/', 'left out: names that match', 4],
+  ])
+})
+
+test('files are put in by whoever may read them', () => {
+  const files: Record<string, string> = { '/tmp/some': '# rack 1\nn1\n\n n2,n3 # two\n', b: 'n2' }
+  const read = (path: string) => files[path]!
+  expect(readFiles('^/tmp/some,-^b', read)).toBe('(n1,n2,n3),-(n2)')
+  expect(expandNoderange(readFiles('compute@^b', read), known)).toEqual(['n2'])
+  expect(readFiles('/^n1/', read)).toBe('/^n1/')
+  expect(() => readFiles('^e', () => '# none\n')).toThrow(/the file names no node \(e\)/)
+})
+
 test('law: any text gives known names, each once, or a UserError', () => {
-  const text = fc.oneof(fc.string(), fc.stringMatching(/^[nab,[\]0-9-]{0,40}$/))
+  const text = fc.oneof(fc.string(), fc.stringMatching(/^[nab,[\]0-9@()/+:.*^=~-]{0,40}$/))
   fc.assert(
     fc.property(text, (expression) => {
       try {

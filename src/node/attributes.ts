@@ -66,7 +66,7 @@ const table = {
   // xCAT stores the osimage's name here; it is the same fact, so it is kept once.
   provmethod: shown((node) => node.osimage, 'the osimage of the node'),
   // Its text comes from the deployment, which the node's record does not hold.
-  currstate: shown(() => undefined, 'what the node boots now'),
+  currstate: { ...shown(() => undefined, 'what the node boots now'), elsewhere: 'status' },
   status: shown((node) => node.status, 'what the node was last seen doing'),
   statustime: shown((node) => node.statustime, 'when that was'),
 } satisfies Record<string, Attribute<Node>>
