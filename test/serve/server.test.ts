@@ -132,6 +132,15 @@ test('blobs by digest, with ranges; nothing else', () => {
     )
 })
 
+test('a golden client that does not answer: named, and no image appears', () => {
+  world.sysclone('mkdef', '-o', 'golden', `ip=${thief}`)
+  const { code, err } = world.sysclone('imgcapture', 'golden', '-t', 'sysclone', '-o', 'other')
+  expect(code).toBe(1)
+  expect(err).toMatch(/^golden: .*10\.99\.0\.66:22/m)
+  expect(err).not.toContain('internal error')
+  expect(world.sysclone('lsimage').out).not.toContain('other')
+})
+
 test('a second server on the same socket is refused', () => {
   const config = join(world.folder, 'second.yaml')
   const text = `stateDir: ${world.stateDir}\nnetworks: [{ interface: br0, subnet: 10.99.0.0/24, address: 10.99.0.1 }]\n`
