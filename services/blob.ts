@@ -4,10 +4,9 @@ import { startBlobServer } from './http/blob.ts'
 import { runChild } from './process.ts'
 
 runChild(async ({ config }, { emit }) => {
-  const folders = [
-    join(config.stateDir, 'images', 'blobs', 'sha256'),
-    join(config.stateDir, 'bootfiles', 'blobs', 'sha256'),
-  ]
+  const folders = ['images', 'bootfiles', 'bootonly'].map((name) =>
+    join(config.stateDir, name, 'blobs', 'sha256'),
+  )
   const servers = await Promise.all(
     config.networks.map(({ address }) =>
       startBlobServer({ address, port: config.http.imagePort, folders, emit }),

@@ -59,7 +59,7 @@ async function serveNetwork(network: Network, { config, parent, nodes, leases, b
         join(blobFolder('bootfiles'), digest.slice('sha256:'.length)),
       ]),
     ),
-    blobFolders: [blobFolder('images'), blobFolder('bootfiles')],
+    blobFolders: ['images', 'bootfiles', 'bootonly'].map(blobFolder),
     macOf: (peer) => leases.macOf(peer, Date.now()),
   })
   return await Promise.all([

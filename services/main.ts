@@ -2,14 +2,16 @@
 import { randomBytes } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { ImageName, Ipv4, NodeName } from '../src/address.ts'
+import type { Digest, ImageName, Ipv4, NodeName } from '../src/address.ts'
 import { subnetContains } from '../src/address.ts'
 import type { Config } from '../src/config.ts'
 import type { Event } from '../src/events.ts'
 import { UserError } from '../src/fault.ts'
+import type { Osimage } from '../src/image/osimage.ts'
 import { osimageOf } from '../src/image/osimage.ts'
 import { planInstall } from '../src/install/plan.ts'
 import { renderRefusal, renderScript } from '../src/install/script.ts'
+import { openBootFiles } from './deploy/boot-files.ts'
 import { openDeployments } from './deploy/deployments.ts'
 import { makeEmit } from './emit.ts'
 import { startAdmin } from './http/admin.ts'
@@ -34,6 +36,7 @@ runChild(async ({ config }, parent) => {
   const leases = askForLeases(parent)
   await ensureIdentity(identityPath(config))
   await describeImages()
+  const bootFiles = await openBootFiles(join(config.stateDir, 'bootonly'), await filesInUse(store.osimages))
 
   const deployments = await openDeployments({
     nodes: store.nodes,
@@ -72,6 +75,7 @@ runChild(async ({ config }, parent) => {
     images,
     deploy: deployments,
     capture,
+    keepFiles: bootFiles.keep,
     leases: leases.ask,
     nodesChanged: (names) => void deployments.changed(names).catch(report),
     subscribe,
@@ -192,6 +196,11 @@ function openJobs(parent: Parent) {
     return spec
   }
   return { start, end }
+}
+
+/** The files of boot-only osimages. */
+async function filesInUse({ list }: { list(): Promise<Osimage[]> }): Promise<Set<Digest>> {
+  return new Set((await list()).flatMap(({ files = {} }) => Object.values(files).map(({ digest }) => digest)))
 }
 
 /** Leases belong to the boot process. */

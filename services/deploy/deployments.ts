@@ -2,12 +2,15 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { ImageName, Ipv4, NodeName } from '../../src/address.ts'
 import type { BootNode, Delta, Snapshot } from '../../src/boot/plan.ts'
+import type { Payload } from '../../src/boot/snapshot.ts'
 import { bootNodeOf } from '../../src/boot/snapshot.ts'
 import type { Deployment, DeploymentEvent, Effect } from '../../src/deploy/deployment.ts'
 import * as rules from '../../src/deploy/deployment.ts'
 import { bootToken, sameSecret, sessionDeployment, sessionKey } from '../../src/deploy/token.ts'
 import type { Event } from '../../src/events.ts'
 import { UserError } from '../../src/fault.ts'
+import type { Osimage } from '../../src/image/osimage.ts'
+import { bootOnlyOf } from '../../src/image/osimage.ts'
 import type { BlobRef, ImageVersion } from '../../src/image/version.ts'
 import { versionName } from '../../src/image/version.ts'
 import type { Finish, NodeFacts, Progress, Start } from '../../src/install/protocol.ts'
@@ -21,7 +24,7 @@ export type Needs = {
     /** Reads, changes and writes as one step; throws UserError 404 when one is gone. */
     change(names: NodeName[], edit: (node: Node) => Node): Promise<void>
   }
-  osimages: { list(): Promise<{ name: ImageName; addkcmdline?: string }[]> }
+  osimages: { list(): Promise<Osimage[]> }
   stored: {
     list(): Promise<Deployment[]>
     put(deployment: Deployment): Promise<void>
@@ -108,26 +111,31 @@ export async function openDeployments(needs: Needs) {
   // ---- what the boot process knows ----
 
   async function bootNodes(found: Node[]): Promise<BootNode[]> {
-    const all = await needs.osimages.list()
-    const words = new Map(all.map(({ name, addkcmdline }) => [name, addkcmdline]))
-    return found.map((node) => bootNode(node, words))
+    const osimages = new Map((await needs.osimages.list()).map((osimage) => [osimage.name, osimage]))
+    return found.map((node) => bootNode(node, osimages))
   }
 
-  /** @param words kernel arguments of each osimage */
-  function bootNode(node: Node, words: Map<ImageName, string | undefined>): BootNode {
+  function bootNode(node: Node, osimages: Map<ImageName, Osimage>): BootNode {
     const deployment = ofNode.get(node.name)
     if (!deployment) return bootNodeOf(node)
-    const image = sound(deployment)
-    const token = bootToken(key, deployment.id, deployment.attempt)
-    const ramdisk = image && needs.ramdisk(image.arch)
-    const addkcmdline = words.get(deployment.image)
+    const osimage = osimages.get(deployment.image)
+    const addkcmdline = osimage?.addkcmdline
     return bootNodeOf(node, {
       deployment,
-      image,
+      payload: payloadOf(deployment, osimage),
       ...(addkcmdline !== undefined && { addkcmdline }),
-      token,
-      ramdisk: ramdisk ?? { digest: deployment.digest, bytes: 0 },
+      token: bootToken(key, deployment.id, deployment.attempt),
     })
+  }
+
+  /** A boot-only osimage is booted as it is defined now; a version never changes. */
+  function payloadOf(deployment: Deployment, osimage: Osimage | undefined): Payload | undefined {
+    if (deployment.version === undefined) {
+      const bootOnly = osimage && bootOnlyOf(osimage)
+      return bootOnly && { bootOnly }
+    }
+    const image = sound(deployment)
+    return image && { image, ramdisk: needs.ramdisk(image.arch) }
   }
 
   /** A damaged image is as good as none: the other nodes must still boot. */
@@ -164,55 +172,75 @@ export async function openDeployments(needs: Needs) {
   // ---- what an admin asks for ----
 
   /** `nodeset NODE osimage=IMAGE[:VERSION]`; answers with xCAT's word for it. */
-  async function arm(name: NodeName, imageName: ImageName, imageVersion?: number): Promise<string> {
+  async function arm(name: NodeName, imageName: ImageName, version?: number): Promise<string> {
     const node = await known(name)
-    const image = images.get(imageName, imageVersion)
-    const asked =
-      imageVersion === undefined ? imageName : versionName({ name: imageName, version: imageVersion })
-    if (!image) throw new UserError('no such osimage', { what: asked, object: name, status: 404 })
-    if (node.lock)
-      throw new UserError('the node is locked', {
-        what: 'lock=1',
-        allowed: `chdef ${name} lock=0 first`,
+    const bootOnly = await bootOnlyNamed(imageName)
+    const image = bootOnly ? undefined : images.get(imageName, version)
+    if (!bootOnly && !image)
+      throw new UserError('no such osimage', {
+        what: versionName({ name: imageName, version }),
         object: name,
+        status: 404,
       })
-    if (node.mac.length === 0)
-      throw new UserError('No MAC address available for this node', {
-        what: 'mac is empty',
-        allowed: `chdef ${name} mac=...`,
-        object: name,
-      })
-    if (node.arch && node.arch !== image.arch)
-      throw new UserError('the image is for another architecture', {
-        what: `${versionName(image)} is ${image.arch}`,
-        allowed: node.arch,
-        object: name,
-      })
-    needs.ramdisk(image.arch) // says what to build when it is not there
+    checkReady(node)
+    if (image) checkFits(node, image)
+    const digest = (bootOnly ? bootOnly.kernel : image!).digest
     const deployment = rules.arm(
       {
         id: randomBytes(8).toString('hex'),
         node: name,
-        image: image.name,
-        version: image.version,
-        digest: image.digest,
+        image: imageName,
+        digest,
         retries: node.installretries ?? 2,
+        ...(image && { version: image.version }),
       },
       now(),
     )
     const before = ofNode.get(name)
     ofNode.set(name, deployment)
     await keep(deployment)
-    await updateNode(name, ({ offline: _, ...rest }) => ({ ...rest, osimage: image.name }))
+    // One that was given up must not come back when the newer one is dismissed.
+    if (before && !isDone(before)) await inOrder(() => stored.remove(before.id))
+    await updateNode(name, ({ offline: _, ...rest }) => ({ ...rest, osimage: imageName }))
     await announce(before, deployment)
-    return `sysclone ${image.os.id}${image.os.version}-${image.arch}`
+    return image ? `sysclone ${image.os.id}${image.os.version}-${image.arch}` : `netboot ${imageName}`
+  }
+
+  async function bootOnlyNamed(name: ImageName) {
+    const osimage = (await needs.osimages.list()).find((each) => each.name === name)
+    return osimage && bootOnlyOf(osimage)
+  }
+
+  function checkReady({ name, lock, mac }: Node) {
+    if (lock)
+      throw new UserError('the node is locked', {
+        what: 'lock=1',
+        allowed: `chdef ${name} lock=0 first`,
+        object: name,
+      })
+    if (mac.length === 0)
+      throw new UserError('No MAC address available for this node', {
+        what: 'mac is empty',
+        allowed: `chdef ${name} mac=...`,
+        object: name,
+      })
+  }
+
+  function checkFits({ name, arch }: Node, image: ImageVersion) {
+    if (arch && arch !== image.arch)
+      throw new UserError('the image is for another architecture', {
+        what: `${versionName(image)} is ${image.arch}`,
+        allowed: arch,
+        object: name,
+      })
+    needs.ramdisk(image.arch) // says what to build when it is not there
   }
 
   /** `nodeset NODE boot|offline`: whatever was intended before is over. */
   async function setState(name: NodeName, state: 'boot' | 'offline'): Promise<string> {
     await known(name)
     const d = ofNode.get(name)
-    if (d && d.state !== 'booted' && d.state !== 'installed') await dismiss(d)
+    if (d && !isDone(d)) await dismiss(d)
     await updateNode(name, ({ offline: _, ...rest }) =>
       state === 'offline' ? { ...rest, offline: true } : rest,
     )
@@ -267,11 +295,15 @@ export async function openDeployments(needs: Needs) {
     const effect = await feed(d, { type: 'start', nonce, peer })
     if (effect.do === 'refuse') throw refused(peer, effect.why, d, effect.bound ? 409 : 403)
     const node = await known(d.node)
-    const image = images.get(d.image, d.version)
+    const { version } = d
+    const image = version === undefined ? undefined : images.get(d.image, version)
     emit('node.start', { node: d.node, deployment: d.id, peer, attempt: d.attempt })
     try {
       if (!image)
-        throw new UserError('the image is missing', { what: `${d.image}:${d.version}`, object: d.node })
+        throw new UserError('the image is missing', {
+          what: versionName({ name: d.image, version }),
+          object: d.node,
+        })
       return needs.script({ node, image, facts, peer, session: sessionKey(key, d.id, d.attempt, nonce) })
     } catch (error) {
       if (!(error instanceof UserError)) throw error
@@ -356,9 +388,14 @@ export async function openDeployments(needs: Needs) {
 }
 export type Deployments = Awaited<ReturnType<typeof openDeployments>>
 
+const isDone = ({ state }: Deployment) => state === 'booted' || state === 'installed'
+
+/** A loader text that starts what was armed; TFTP's other files carry no kind. */
 function isInstallText(event: Event): boolean {
-  const kind = (event as { kind?: string }).kind
-  return (event.type === 'http.text' || event.type === 'tftp.start') && kind === 'install'
+  const { kind } = event as { kind?: string }
+  return (
+    (event.type === 'http.text' || event.type === 'tftp.start') && (kind === 'install' || kind === 'boot')
+  )
 }
 
 /** What the next boot and the next ssh contact need to know of the clone. */

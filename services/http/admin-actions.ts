@@ -27,7 +27,7 @@ export function actionRoutes(app: FastifyInstance, needs: AdminNeeds) {
       throw new UserError('bad request', { what: `image and version with ${state}`, allowed: 'osimage' })
     const nodes = await inRange(store.nodes, noderange)
     const wanted = image === undefined ? undefined : parseImageName(image)
-    if (wanted !== undefined) mustExist(wanted, version) // once, before the first node of many is touched
+    if (wanted !== undefined) await mustExist(wanted, version) // once, before the first node of many is touched
     const results: Result[] = []
     for (const node of nodes) results.push(await resultOf(node, () => act(node)))
     const done = results.filter((result) => 'text' in result).length
@@ -58,6 +58,13 @@ export function actionRoutes(app: FastifyInstance, needs: AdminNeeds) {
     if (!(await store.nodes.get(node)))
       throw new UserError('no such node', { what: node, object: node, status: 404 })
     const image = parseImageName(body.image)
+    if ((await store.osimages.get(image))?.provmethod === 'boot')
+      throw new UserError('the osimage is boot-only', {
+        what: image,
+        allowed: 'another name, or rmdef -t osimage first',
+        object: image,
+        status: 409,
+      })
     const { job } = await needs.capture({
       node,
       image,
@@ -70,7 +77,15 @@ export function actionRoutes(app: FastifyInstance, needs: AdminNeeds) {
   typed.get('/images', async () => ({ images: images.list().map(summary) }))
   typed.get('/leases', async () => ({ leases: await needs.leases() }))
 
-  function mustExist(name: ImageName, version: number | undefined) {
+  async function mustExist(name: ImageName, version: number | undefined) {
+    const bootOnly = (await store.osimages.get(name))?.provmethod === 'boot'
+    if (bootOnly && version === undefined) return
+    if (bootOnly)
+      throw new UserError('a boot-only osimage has no versions', {
+        what: `${name}:${version}`,
+        allowed: name,
+        object: name,
+      })
     if (images.get(name, version)) return
     const versions = images.list().filter((each) => each.name === name)
     throw new UserError('no such osimage', {

@@ -8,7 +8,7 @@ import type { AttributeTable, Change } from '../../src/attribute.ts'
 import { printAttributes } from '../../src/attribute.ts'
 import { UserError } from '../../src/fault.ts'
 import type { Osimage } from '../../src/image/osimage.ts'
-import { changeOsimage, osimageAttributes } from '../../src/image/osimage.ts'
+import { changeOsimage, filesToRead, osimageAttributes } from '../../src/image/osimage.ts'
 import { versionName } from '../../src/image/version.ts'
 import { changeNode, nodeAttributes, subnetText } from '../../src/node/attributes.ts'
 import type { Network } from '../../src/node/network.ts'
@@ -141,13 +141,15 @@ export async function inRange(nodes: Pick<Nodes, 'list'>, expression: string): P
 
 // ---- osimages ----
 
-function osimageKind({ store, images, nodesChanged }: AdminNeeds): Kind {
+function osimageKind({ store, images, keepFiles, nodesChanged }: AdminNeeds): Kind {
   /** In the order they were typed, each once. */
   const namesIn = (objects: string) => [...new Set(wordsOf(objects).map(parseImageName))]
-  const usersOf = async (names: ImageName[]) =>
-    (await store.nodes.list())
-      .filter(({ osimage }) => osimage && names.includes(osimage))
-      .map(({ name }) => name)
+  /** Nodes that have it as their osimage, and nodes that still boot it. */
+  async function usersOf(names: ImageName[]): Promise<NodeName[]> {
+    const booting = (await store.deployments.listOpen()).filter(({ image }) => names.includes(image))
+    const users = (await store.nodes.list()).filter(({ osimage }) => osimage && names.includes(osimage))
+    return [...new Set([...users.map(({ name }) => name), ...booting.map(({ node }) => node)])]
+  }
 
   return {
     async show(objects, attrs) {
@@ -162,12 +164,14 @@ function osimageKind({ store, images, nodesChanged }: AdminNeeds): Kind {
     },
     async define(objects, change) {
       const names = namesIn(objects)
-      await store.osimages.create(names.map((name) => changeOsimage({ name }, change)))
+      const read = await keepFiles(filesToRead(change))
+      await store.osimages.create(names.map((name) => changeOsimage({ name }, change, read)))
       return names
     },
     async modify(objects, change) {
       const names = namesIn(objects)
-      await store.osimages.change(names, (image: Osimage) => changeOsimage(image, change))
+      const read = await keepFiles(filesToRead(change))
+      await store.osimages.change(names, (image: Osimage) => changeOsimage(image, change, read))
       nodesChanged(await usersOf(names))
       return names
     },

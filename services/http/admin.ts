@@ -4,6 +4,7 @@ import fastify from 'fastify'
 import type { ImageName, NodeName } from '../../src/address.ts'
 import type { Event } from '../../src/events.ts'
 import { type Fault, faultOf, UserError } from '../../src/fault.ts'
+import type { ReadFiles } from '../../src/image/osimage.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import type { Network } from '../../src/node/network.ts'
 import type { Emit } from '../emit.ts'
@@ -28,6 +29,8 @@ export type AdminNeeds = {
     stat(node: NodeName): Promise<string>
   }
   capture(request: { node: NodeName; image: ImageName; acceptHostkey?: string }): Promise<{ job: string }>
+  /** Reads files on the server and keeps what they hold. */
+  keepFiles(paths: string[]): Promise<ReadFiles>
   leases(): Promise<unknown[]>
   nodesChanged(names: NodeName[]): void
   subscribe(listener: (event: Event) => void): () => void

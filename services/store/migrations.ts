@@ -24,6 +24,18 @@ async function first(db: Kysely<any>) {
   await table(db, 'local', 'setting', 'value', '')
 }
 
+/** What an osimage has that is booted as given. */
+async function bootOnly(db: Kysely<any>) {
+  for (const column of ['provmethod', 'kernel', 'initrd', 'kcmdline', 'files'])
+    await db.schema.alterTable('osimage').addColumn(column, 'text').execute()
+}
+
+/** `group` itself is a word of SQL. */
+async function groups(db: Kysely<any>) {
+  await table(db, 'node_group', 'name', 'where osimage usercomment', 'priority')
+  await db.schema.alterTable('node').addColumn('usercomment', 'text').execute()
+}
+
 function table(db: Kysely<any>, name: string, key: string, texts: string, numbers: string) {
   const start = db.schema.createTable(name).addColumn(key, 'text', (c) => c.primaryKey().notNull())
   const words = (list: string) => list.split(' ').filter(Boolean)
@@ -35,4 +47,6 @@ function table(db: Kysely<any>, name: string, key: string, texts: string, number
 
 export const migrations: Record<string, Migration> = {
   '0001-nodes-osimages-deployments': { up: first },
+  '0002-groups': { up: groups },
+  '0003-boot-only-osimages': { up: bootOnly },
 }

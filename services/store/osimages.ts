@@ -4,10 +4,21 @@ import type { Kysely } from 'kysely'
 import type { ImageName } from '../../src/address.ts'
 import { UserError } from '../../src/fault.ts'
 import type { Osimage } from '../../src/image/osimage.ts'
+import { atomically } from './atomic.ts'
 import { type Columns, fromRow, json, text, toRow } from './columns.ts'
 import type { Tables } from './tables.ts'
 
-const columns: Columns<Osimage> = { name: text, profile: text, addkcmdline: text, captured: json }
+const columns: Columns<Osimage> = {
+  name: text,
+  profile: text,
+  addkcmdline: text,
+  captured: json,
+  provmethod: text,
+  kernel: text,
+  initrd: json,
+  kcmdline: text,
+  files: json,
+}
 
 export function openOsimages(db: Kysely<Tables>) {
   async function get(name: ImageName): Promise<Osimage | undefined> {
@@ -22,13 +33,13 @@ export function openOsimages(db: Kysely<Tables>) {
 
   const put = (image: Osimage): Promise<void> => putMany([image])
   const putMany = (images: Osimage[]): Promise<void> =>
-    db.transaction().execute(async (t) => {
+    atomically(db, async (t) => {
       for (const image of images) await write(t, image)
     })
 
   /** New osimages; refused when one of them exists. */
   function create(images: Osimage[]): Promise<void> {
-    return db.transaction().execute(async (t) => {
+    return atomically(db, async (t) => {
       for (const image of images) {
         if (await openOsimages(t).get(image.name)) throw alreadyThere(image.name)
         await write(t, image)
@@ -38,7 +49,7 @@ export function openOsimages(db: Kysely<Tables>) {
 
   /** Reads, changes and writes as one step. */
   function change(names: ImageName[], edit: (image: Osimage) => Osimage): Promise<void> {
-    return db.transaction().execute(async (t) => {
+    return atomically(db, async (t) => {
       for (const name of names) {
         const image = await openOsimages(t).get(name)
         if (!image) throw noSuch(name)
@@ -48,7 +59,7 @@ export function openOsimages(db: Kysely<Tables>) {
   }
 
   function remove(names: ImageName[]): Promise<void> {
-    return db.transaction().execute(async (t) => {
+    return atomically(db, async (t) => {
       for (const name of names) {
         const gone = await t.deleteFrom('osimage').where('name', '=', name).executeTakeFirst()
         if (gone.numDeletedRows === 0n) throw noSuch(name)

@@ -1,13 +1,14 @@
 // GRUB's configuration for each plan: a flat script without a menu. Its commands are built into the core
 // (bootfiles/loaders/build.sh). Every text ends by itself: what fails says so and asks the firmware anew.
 import { UserError } from '../fault.ts'
-import type { BootPlan, ServerAddress } from './plan.ts'
+import type { BootPlan, KernelPlan, ServerAddress } from './plan.ts'
 
 export function renderGrub(plan: BootPlan, server: ServerAddress): string {
   const head = [`# ${say(plan.title)}`, `echo ${quoteText(`sysclone: ${plan.title}`)}`]
   switch (plan.kind) {
     case 'install':
-      return text([...head, ...install(plan, server)])
+    case 'boot':
+      return text([...head, ...startKernel(plan, server)])
     case 'local':
       return text([...head, ...local(plan)])
     case 'hold':
@@ -18,10 +19,7 @@ export function renderGrub(plan: BootPlan, server: ServerAddress): string {
 const text = (lines: string[]): string => `${lines.join('\n')}\n`
 
 /** `linux` must not run twice in one session (hangs at boot), so the way is chosen first and a failure ends in a reset. */
-function install(
-  { kernel, initrds, args }: Extract<BootPlan, { kind: 'install' }>,
-  { address, imagePort }: ServerAddress,
-): string[] {
+function startKernel({ kernel, initrds, args }: KernelPlan, { address, imagePort }: ServerAddress): string[] {
   const file = ({ name }: { name: string }) => `"$from"${quote(`/${name}`)}`
   return [
     '# The HTTP of GRUB crawls under BIOS.',
@@ -31,9 +29,9 @@ function install(
     `  set from=${quote(`(http,${address}:${imagePort})`)}`,
     'fi',
     `if linux ${[file(kernel), ...args.map(quoteArg)].join(' ')}; then`,
-    `  if initrd ${initrds.map(file).join(' ')}; then`,
-    '    boot',
-    '  fi',
+    ...(initrds.length > 0
+      ? [`  if initrd ${initrds.map(file).join(' ')}; then`, '    boot', '  fi']
+      : ['  boot']),
     'fi',
     `echo ${quoteText('sysclone: kernel or ramdisk could not be fetched; the disks were not touched')}`,
     ...again(20),

@@ -1,7 +1,7 @@
 // The iPXE script for each plan. iPXE honours Retry-After and comes back by itself: every text ends in asking again, so a
 // server that restarts and a later nodeset are both noticed.
 import { UserError } from '../fault.ts'
-import type { BootPlan, ServerAddress } from './plan.ts'
+import type { BootPlan, KernelPlan, ServerAddress } from './plan.ts'
 import { serverUrl } from './policy.ts'
 
 /** `name` is what this script was asked by, for asking again. */
@@ -10,7 +10,8 @@ export function renderIpxe(plan: BootPlan, server: ServerAddress, name: string):
   const again = `chain --replace --autofree ${quote(`${serverUrl(server)}/${name}`)}`
   switch (plan.kind) {
     case 'install':
-      return text([...head, ...install(plan, server), ...retry(5, again)])
+    case 'boot':
+      return text([...head, ...startKernel(plan, server), ...retry(5, again)])
     case 'local':
       return text([...head, 'exit']) // BIOS: the next device in the firmware's order
     case 'hold':
@@ -21,10 +22,7 @@ export function renderIpxe(plan: BootPlan, server: ServerAddress, name: string):
 const text = (lines: string[]): string => `${lines.join('\n')}\n`
 
 /** `initrd=` names are needed by the kernel's EFI stub; BIOS ignores them. */
-function install(
-  { kernel, initrds, args }: Extract<BootPlan, { kind: 'install' }>,
-  { address, imagePort }: ServerAddress,
-): string[] {
+function startKernel({ kernel, initrds, args }: KernelPlan, { address, imagePort }: ServerAddress): string[] {
   const url = ({ name }: { name: string }) => quote(`http://${address}:${imagePort}/${name}`)
   const names = initrds.map((_, index) => `initrd${index}`)
   const line = [...names.map((initrd) => `initrd=${initrd}`), ...args].map(quote).join(' ')

@@ -22,6 +22,7 @@ export type BootNode = {
     reason?: string
     kernel: BlobRef
     initrds: BlobRef[] // in load order: ramdisk template, modules of the image
+    bootOnly?: true // kernel and initrds as given; nothing of ours is in them
   }
 }
 
@@ -32,8 +33,11 @@ export type Delta = { version: number; changed: BootNode[]; removed: NodeName[] 
 /** A file that a loader fetches, under all the names it is known by. */
 export type BootFile = { digest: Digest; bytes: number; name: string }
 
+/** A kernel to be started. */
+export type KernelPlan = { title: string; kernel: BootFile; initrds: BootFile[]; args: string[] }
 export type BootPlan =
-  | { kind: 'install'; title: string; kernel: BootFile; initrds: BootFile[]; args: string[] }
+  | ({ kind: 'install' } & KernelPlan)
+  | ({ kind: 'boot' } & KernelPlan) // a boot-only osimage
   | { kind: 'local'; title: string; loader?: LocalLoader }
   | { kind: 'hold'; title: string; lines: string[] }
 

@@ -2,12 +2,12 @@
 import { macWithDashes } from '../address.ts'
 import type { DeploymentState } from '../deploy/deployment.ts'
 import type { BlobRef } from '../image/version.ts'
-import type { BootFile, BootNode, BootPlan, ServerAddress } from './plan.ts'
+import type { BootFile, BootNode, BootPlan, KernelPlan, ServerAddress } from './plan.ts'
 
 type Intent = NonNullable<BootNode['deployment']>
 
-// One row per state; a node without a deployment boots its own disk.
-export const stateBoots: Record<DeploymentState, BootPlan['kind']> = {
+// One row per state; a node without a deployment boots its own disk. `install` of a boot-only osimage boots it.
+export const stateBoots: Record<DeploymentState, 'install' | 'local' | 'hold'> = {
   armed: 'install',
   booting: 'install',
   installing: 'install', // the next attempt; what the token allows is decided at /node/start
@@ -25,7 +25,9 @@ export function planBoot(node: BootNode, server: ServerAddress): BootPlan | unde
   if (!deployment) return localPlan(node)
   switch (stateBoots[deployment.state]) {
     case 'install':
-      return installPlan(node, deployment, server)
+      return deployment.bootOnly
+        ? bootOnlyPlan(node, deployment, server)
+        : installPlan(node, deployment, server)
     case 'local':
       return localPlan(node)
     case 'hold':
@@ -38,19 +40,28 @@ export function serverUrl({ address, httpPort }: ServerAddress): string {
   return `http://${address}${httpPort === 80 ? '' : `:${httpPort}`}`
 }
 
-function installPlan(
+function installPlan(node: BootNode, intent: Intent, server: ServerAddress): BootPlan {
+  const plan = kernelPlan(`${node.name}: install ${intent.image}`, node, intent, server)
+  // Kbytes; the kernel's default of 4 MB is too small for older kernels' initrd
+  return { kind: 'install', ...plan, args: ['ramdisk_size=200000', ...plan.args] }
+}
+
+function bootOnlyPlan(node: BootNode, intent: Intent, server: ServerAddress): BootPlan {
+  return { kind: 'boot', ...kernelPlan(`${node.name}: boot ${intent.image}`, node, intent, server) }
+}
+
+function kernelPlan(
+  title: string,
   node: BootNode,
-  { image, token, kernel, initrds }: Intent,
+  { token, kernel, initrds }: Intent,
   server: ServerAddress,
-): BootPlan {
+): KernelPlan {
   const mac = node.mac[0]
   return {
-    kind: 'install',
-    title: `${node.name}: install ${image}`,
+    title,
     kernel: bootFile(kernel),
     initrds: initrds.map(bootFile),
     args: [
-      'ramdisk_size=200000', // Kbytes; the kernel's default of 4 MB is too small for older kernels' initrd
       ...(mac ? [`BOOTIF=01-${macWithDashes(mac)}`] : []), // the interface that the ramdisk brings up
       `sysclone.server=${serverUrl(server)}`,
       `sysclone.node=${node.name}`,

@@ -1,19 +1,22 @@
 // What main tells the boot process: every node with the facts that its boot depends on, whole once, then as deltas.
 import type { Deployment } from '../deploy/deployment.ts'
 import { isOpen } from '../deploy/deployment.ts'
+import type { BootOnly } from '../image/osimage.ts'
 import type { BlobRef, ImageVersion } from '../image/version.ts'
 import { versionName } from '../image/version.ts'
 import type { Node } from '../node/node.ts'
 import type { BootNode, Delta, Snapshot } from './plan.ts'
 
-/** The boot facts of a node; `image` and `token` belong to its deployment, `ramdisk` is the template of its architecture. */
+/** What a deployment boots: an image version by the ramdisk template of its architecture, or a boot-only osimage. */
+export type Payload = { image: ImageVersion; ramdisk: BlobRef } | { bootOnly: BootOnly }
+
+/** The boot facts of a node; `payload` and `token` belong to its deployment; no payload: it is gone. */
 export function bootNodeOf(
   node: Node,
   install?: {
     deployment: Deployment
-    image: ImageVersion | undefined
+    payload: Payload | undefined
     addkcmdline?: string // of the osimage
-    ramdisk: BlobRef
     token: string
   },
 ): BootNode {
@@ -21,7 +24,12 @@ export function bootNodeOf(
   return {
     name,
     mac,
-    kernelArgs: [...kernelArgs(node), ...words(install?.addkcmdline)],
+    kernelArgs: [
+      // The osimage's own words first: what the node says of its consoles wins.
+      ...(install?.payload && 'bootOnly' in install.payload ? words(install.payload.bootOnly.kcmdline) : []),
+      ...kernelArgs(node),
+      ...words(install?.addkcmdline),
+    ],
     ...(ip && { ip }),
     ...(arch && { arch }),
     ...(netboot && { netboot }),
@@ -33,22 +41,23 @@ export function bootNodeOf(
 
 type Install = NonNullable<Parameters<typeof bootNodeOf>[1]>
 
-function deploymentFacts({
-  deployment,
-  image,
-  ramdisk,
-  token,
-}: Install): NonNullable<BootNode['deployment']> {
+function deploymentFacts({ deployment, payload, token }: Install): NonNullable<BootNode['deployment']> {
   const { id, state, reason } = deployment
   const common = { id, token, image: versionName({ name: deployment.image, version: deployment.version }) }
-  if (image) {
-    const why = reason === undefined ? {} : { reason }
-    return { ...common, ...why, state, kernel: image.kernel, initrds: [ramdisk, image.modules] }
-  }
+  if (payload) return { ...common, ...(reason !== undefined && { reason }), state, ...filesOf(payload) }
   // An image that is gone can't be installed; a finished deployment does not need it any more.
   const gone = { kernel: { digest: deployment.digest, bytes: 0 }, initrds: [] }
   if (!isOpen(deployment)) return { ...common, ...gone, state, ...(reason !== undefined && { reason }) }
   return { ...common, ...gone, state: 'failed', reason: `image ${common.image} is missing` }
+}
+
+function filesOf(payload: Payload) {
+  if ('bootOnly' in payload) {
+    const { kernel, initrds } = payload.bootOnly
+    return { kernel, initrds, bootOnly: true as const }
+  }
+  const { image, ramdisk } = payload
+  return { kernel: image.kernel, initrds: [ramdisk, image.modules] }
 }
 
 /** Consoles as xCAT writes them (the last one named is /dev/console), then the node's own words. */

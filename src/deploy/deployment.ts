@@ -1,5 +1,6 @@
 // A deployment: the one-shot, expiring intent "node N gets image version V", as step(state, event) -> [state, effect].
-// Time comes with the event. What each state boots is decided in src/boot/policy.ts.
+// Time comes with the event. What each state boots is decided in src/boot/policy.ts. A boot-only osimage installs nothing:
+// its node goes from armed to booting and boots it, however often, until the next nodeset.
 import type { Digest, ImageName, Ipv4, NodeName } from '../address.ts'
 
 export type DeploymentState =
@@ -16,13 +17,13 @@ export type Deployment = {
   id: string // 16 hex digits
   node: NodeName
   image: ImageName
-  version: number
-  digest: Digest
+  version?: number // absent: a boot-only osimage, which has none
+  digest: Digest // of the version; of the kernel of a boot-only osimage
   state: DeploymentState
   attempt: number // from 1
   retries: number // how many further attempts are allowed
   armedAt: number // ms since 1970, as all times here
-  expiresAt: number // while armed or booting
+  expiresAt: number // while armed or booting; a boot-only osimage stays until the next nodeset
   heardAt: number // last sign of life from the node
   stateAt: number
   nonce?: string // that the running attempt is bound to
@@ -63,7 +64,7 @@ const refuse = (why: string): Effect => ({ do: 'refuse', why })
 
 /** A fresh deployment, armed at `now`. */
 export function arm(
-  intent: Pick<Deployment, 'id' | 'node' | 'image' | 'version' | 'digest' | 'retries'>,
+  intent: Pick<Deployment, 'id' | 'node' | 'image' | 'digest' | 'retries' | 'version'>,
   now: number,
 ): Deployment {
   const times = { armedAt: now, expiresAt: now + limits.armedMs, heardAt: now, stateAt: now }
@@ -108,7 +109,10 @@ function afterReset(d: Deployment, now: number): Deployment {
   return { ...enter(rest, 'booting', now), attempt: d.attempt + 1, expiresAt: now + limits.armedMs }
 }
 
+const isBootOnly = ({ version }: Deployment) => version === undefined
+
 function start(d: Deployment, nonce: string, peer: Ipv4, now: number): [Deployment, Effect] {
+  if (isBootOnly(d)) return [d, refuse(`the osimage ${d.image} is boot-only: it installs nothing`)]
   if (d.nonce === nonce && d.state === 'installing') return [{ ...d, heardAt: now }, accept]
   if (d.state === 'armed' || d.state === 'booting')
     return [{ ...enter(d, 'installing', now), nonce, boundTo: peer, phase: 'start', percent: 0 }, accept]
@@ -146,7 +150,7 @@ function finish(
 }
 
 function afterTime(d: Deployment, now: number): Deployment {
-  const waiting = d.state === 'armed' || d.state === 'booting'
+  const waiting = (d.state === 'armed' || d.state === 'booting') && !isBootOnly(d)
   if (waiting && now >= d.expiresAt) return enter(d, 'expired', now, 'the machine did not netboot in time')
   if (d.state === 'installing' && now - d.heardAt >= limits.silentMs)
     return enter(d, 'failed', now, `silent in ${d.phase ?? 'start'}`)

@@ -1,9 +1,11 @@
 // An osimage as the image database shows it: xCAT's attributes. What was captured is taken from the newest version;
-// a person may add to it.
+// a person may add to it. A boot-only osimage (provmethod=boot) is a kernel and initrds that the server holds as given:
+// a rescue system, a firmware tool, another installer.
 import type { Digest, ImageName } from '../address.ts'
 import type { Attribute, AttributeTable, Change } from '../attribute.ts'
-import { applyChange, field, kernelArguments, shown, textLike } from '../attribute.ts'
-import type { Arch, ImageVersion } from './version.ts'
+import { applyChange, field, kernelArguments, listOf, oneOf, shown, textLike } from '../attribute.ts'
+import { UserError } from '../fault.ts'
+import type { Arch, BlobRef, ImageVersion } from './version.ts'
 
 /** What a capture tells of an osimage; absent until its first one. */
 export type Captured = {
@@ -19,14 +21,46 @@ export type Osimage = {
   profile?: string
   addkcmdline?: string
   captured?: Captured
+  // Of a boot-only osimage:
+  provmethod?: 'boot' // absent: sysclone
+  kernel?: string // path of a file on the server
+  initrd?: string[] // in load order
+  kcmdline?: string
+  files?: ReadFiles // what those paths held when they were set
 }
+/** By path: what a file held when it was read. */
+export type ReadFiles = Record<string, BlobRef>
 
+/** What a node boots of a boot-only osimage. */
+export type BootOnly = { kernel: BlobRef; initrds: BlobRef[]; kcmdline?: string }
+
+const serverPath = {
+  parse: (text: string) => {
+    if (!/^\/[^\x00-\x1f\x7f,|]{1,1000}$/.test(text))
+      throw new UserError('not the path of a file', { what: text.slice(0, 100) })
+    return text
+  },
+  print: String,
+}
+const provmethods = oneOf('sysclone', 'boot')
 const word = textLike(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'not a word')
 
 const table = {
   imagetype: shown(() => 'linux', 'linux'),
   osname: shown(() => 'Linux', 'Linux'),
-  provmethod: shown(() => 'sysclone', 'sysclone'),
+  provmethod: {
+    describe: 'sysclone: what imgcapture captured | boot: kernel and initrd are booted as given',
+    print: (image) => image.provmethod ?? 'sysclone',
+    set: ({ provmethod: _, ...rest }, text) =>
+      text.trim() && provmethods.parse(text.trim()) === 'boot' ? { ...rest, provmethod: 'boot' } : rest,
+  },
+  kernel: field('kernel', serverPath, 'of provmethod=boot: a file on the server, read when it is set'),
+  initrd: field(
+    'initrd',
+    listOf(serverPath.parse),
+    'of provmethod=boot: files, commas between, in load order',
+  ),
+  kcmdline: field('kcmdline', kernelArguments, 'of provmethod=boot: kernel arguments, as addkcmdline'),
   osarch: shown((image) => image.captured?.osarch, 'architecture of the golden client'),
   osvers: shown((image) => image.captured?.osvers, 'distribution and version of the golden client'),
   osdistroname: shown((image) => image.captured?.osdistroname, 'osvers and osarch'),
@@ -42,16 +76,54 @@ const table = {
 } satisfies Record<string, Attribute<Osimage>>
 export const osimageAttributes: AttributeTable<Osimage> = table
 
-/** The osimage after a change by a person. */
-export function changeOsimage(image: Osimage, change: Change): Osimage {
-  return applyChange(osimageAttributes, image, change, image.name)
+/** The osimage after a change by a person; `read` is what the files held that the change names. */
+export function changeOsimage(image: Osimage, change: Change, read: ReadFiles = {}): Osimage {
+  const { files = {}, ...changed } = applyChange(osimageAttributes, image, change, image.name)
+  checkBootOnly(changed)
+  const held = Object.entries({ ...files, ...read }).filter(([path]) => pathsOf(changed).includes(path))
+  return held.length === 0 ? changed : { ...changed, files: Object.fromEntries(held) }
+}
+
+/** The files that a change names: to be read before it is made. */
+export function filesToRead({ op, attrs }: Change): string[] {
+  if (op === 'remove') return []
+  const named = ({ kernel = '', initrd = '' }: Record<string, string>) => [kernel, ...initrd.split(/[,|]/)]
+  // What is no path is refused with its attribute; it is not looked for in our own folder.
+  return [...new Set(named(attrs).map((path) => path.trim()))].filter((path) => path.startsWith('/'))
+}
+
+const pathsOf = ({ kernel, initrd = [] }: Osimage) => [...(kernel === undefined ? [] : [kernel]), ...initrd]
+
+function checkBootOnly(image: Osimage) {
+  const { name, provmethod, kernel, captured } = image
+  const refuse = (error: string, what: string, allowed: string) => {
+    throw new UserError(error, { what, allowed, object: name })
+  }
+  if (provmethod === 'boot' && captured)
+    refuse('the osimage was captured', `version ${captured.version}`, 'provmethod=boot with another name')
+  if (provmethod === 'boot' && kernel === undefined)
+    refuse('provmethod=boot needs a kernel', 'kernel is empty', 'kernel=/path/of/vmlinuz')
+  const bound = (['kernel', 'initrd', 'kcmdline'] as const).find((key) => image[key]?.length)
+  if (provmethod !== 'boot' && bound)
+    refuse(`${bound} needs provmethod=boot`, 'provmethod=sysclone', 'addkcmdline for what is captured')
+}
+
+/** What a node boots of it; undefined when the osimage is not boot-only. */
+export function bootOnlyOf({ provmethod, kernel, initrd = [], kcmdline, files = {} }: Osimage) {
+  const held = provmethod === 'boot' && kernel !== undefined && files[kernel]
+  const initrds = initrd.flatMap((path) => files[path] ?? [])
+  if (!held || initrds.length < initrd.length) return undefined
+  const bootOnly: BootOnly = { kernel: held, initrds, ...(kcmdline !== undefined && { kcmdline }) }
+  return bootOnly
 }
 
 /** The osimage of a version that was just published; what a person set stays. */
 export function osimageOf(version: ImageVersion, rootimgdir: string, before?: Osimage): Osimage {
+  // Should it have become boot-only meanwhile: a version that was published is what the name means.
+  const { provmethod: _, kernel: __, initrd: ___, kcmdline: ____, files: _____, ...kept } = before ?? {}
   const osvers = `${version.os.id}${version.os.version}`
   const { name, arch, digest } = version
   const osdistroname = `${osvers}-${arch}`
   const captured = { osarch: arch, osvers, osdistroname, rootimgdir, version: version.version, digest }
-  return { profile: 'compute', ...before, name, captured }
+  return { profile: 'compute', ...kept, name, captured }
 }

@@ -67,5 +67,6 @@ export type ImageVersion = {
   tarBytes: number // sum over layers, uncompressed
 }
 
-/** `img:3` */
-export const versionName = (v: { name: string; version: number }): string => `${v.name}:${v.version}`
+/** `img:3`; a boot-only osimage has no versions and is `rescue`. */
+export const versionName = ({ name, version }: { name: string; version?: number | undefined }): string =>
+  version === undefined ? name : `${name}:${version}`

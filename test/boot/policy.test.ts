@@ -49,6 +49,23 @@ test('what an installer is told', () => {
   })
 })
 
+test('a boot-only osimage: kernel and initrds as given, with the token and without the ramdisk’s words', () => {
+  const rescue = { ...deployment('booting'), image: 'rescue', bootOnly: true as const }
+  const plan = planBoot(node({ deployment: rescue }), server)
+  expect(plan).toMatchObject({ kind: 'boot', title: 'n1: boot rescue' })
+  expect(plan).toMatchObject({
+    args: [
+      'BOOTIF=01-52-54-00-77-00-11',
+      'sysclone.server=http://10.77.0.1',
+      'sysclone.node=n1',
+      `sysclone.token=${'ab'.repeat(32)}`,
+      'console=tty0',
+      'console=ttyS0,115200',
+    ],
+  })
+  expect(planBoot(node({ deployment: { ...rescue, state: 'failed' } }), server)?.kind).toBe('hold')
+})
+
 test('a hold says why, and never the token', () => {
   const plan = planBoot(
     node({ deployment: { ...deployment('held'), reason: 'interrupted in copy' } }),

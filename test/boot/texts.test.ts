@@ -20,6 +20,14 @@ const plans: Record<string, BootPlan> = {
     ...server,
     httpPort: 8080,
   })!,
+  'boot-only': planBoot(
+    node({ deployment: { ...deployment('armed'), image: 'rescue', bootOnly: true } }),
+    server,
+  )!,
+  'boot-only-kernel': planBoot(
+    node({ deployment: { ...deployment('armed'), image: 'memtest', initrds: [], bootOnly: true } }),
+    server,
+  )!,
   'local-recorded': planBoot(node({ localLoader: loader, deployment: deployment('booted') }), server)!,
   local: planBoot(node({}), server)!,
   hold: planBoot(

@@ -32,12 +32,26 @@ const installing: Deployment = {
   percent: 40,
   seq: 7,
 }
+const { version: _, ...noVersion } = intent
+const rescue: Deployment = { ...arm(noVersion, now), state: 'booting' }
+const years = 10 * 365 * 24 * 3_600_000
 const inState = (state: DeploymentState): Deployment => ({ ...installing, state })
 
 const rows: [string, Deployment, DeploymentEvent, number, DeploymentState, 'accept' | 'refuse'][] = [
   ['the first loader text', armed, { type: 'text' }, now, 'booting', 'accept'],
   ['a loader text asked twice', inState('booting'), { type: 'text' }, now, 'booting', 'accept'],
   ['a loader text after success', inState('booted'), { type: 'text' }, now, 'booted', 'accept'],
+  [
+    'a boot-only osimage is waited for',
+    { ...rescue, state: 'armed' },
+    { type: 'tick' },
+    now + years,
+    'armed',
+    'accept',
+  ],
+  ['a boot-only osimage stays', rescue, { type: 'tick' }, now + years, 'booting', 'accept'],
+  ['a boot-only osimage after a reset', rescue, { type: 'firmware' }, now + years, 'booting', 'accept'],
+  ['a boot-only osimage installs nothing', rescue, { type: 'start', nonce, peer }, now, 'booting', 'refuse'],
   ['start when armed', armed, { type: 'start', nonce, peer }, now, 'installing', 'accept'],
   ['start with the same nonce', installing, { type: 'start', nonce, peer }, now, 'installing', 'accept'],
   [

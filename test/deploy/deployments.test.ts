@@ -5,6 +5,7 @@ import type { Delta } from '../../src/boot/plan.ts'
 import type { Deployment } from '../../src/deploy/deployment.ts'
 import type { Event } from '../../src/events.ts'
 import { UserError } from '../../src/fault.ts'
+import type { Osimage } from '../../src/image/osimage.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import type { NodeFacts } from '../../src/install/protocol.ts'
 import type { Node } from '../../src/node/node.ts'
@@ -41,6 +42,15 @@ const receipt = {
   seconds: 9,
 }
 
+const rescue: Osimage = {
+  name: 'rescue' as ImageName,
+  provmethod: 'boot',
+  kernel: '/k',
+  initrd: ['/i'],
+  kcmdline: 'nofb',
+  files: { '/k': blob('5'), '/i': blob('6') },
+}
+
 /** A service over plain maps, which can be opened again as after a crash. */
 async function setUp(node: Partial<Node> = {}) {
   const nodes = new Map<NodeName, Node>([
@@ -49,7 +59,12 @@ async function setUp(node: Partial<Node> = {}) {
   const stored = new Map<string, Deployment>()
   const events: Event[] = []
   const deltas: Delta[] = []
-  const world = { time: 1_000_000, up: false, refuse: undefined as UserError | undefined }
+  const world = {
+    time: 1_000_000,
+    up: false,
+    refuse: undefined as UserError | undefined,
+    osimages: [rescue] as Osimage[],
+  }
   const open = () =>
     openDeployments({
       nodes: {
@@ -59,7 +74,7 @@ async function setUp(node: Partial<Node> = {}) {
           for (const name of names) nodes.set(name, edit(nodes.get(name)!))
         },
       },
-      osimages: { list: async () => [{ name: image.name, addkcmdline: 'quiet' }] },
+      osimages: { list: async () => [{ name: image.name, addkcmdline: 'quiet' }, ...world.osimages] },
       stored: {
         list: async () => [...stored.values()],
         put: async (d) => void stored.set(d.id, d),
@@ -230,4 +245,53 @@ test('a receipt can not put words into the loader text', async () => {
     await deployments.finish({ session, result: 'ok', receipt: { ...receipt, loader } }, peer)
     expect(nodes.get(n1)).not.toHaveProperty('localLoader')
   }
+})
+
+test('a boot-only osimage: armed, booting, however often, until nodeset boot', async () => {
+  const { deployments, deltas, world, events, nodes, token, open, stored } = await setUp({ serialport: 0 })
+  expect(await deployments.arm(n1, rescue.name)).toBe('netboot rescue')
+  expect(await deployments.stat(n1)).toBe('rescue armed')
+  const { id } = deltas.at(-1)!.changed[0]!.deployment!
+  expect(deltas.at(-1)!.changed[0]).toMatchObject({
+    kernelArgs: ['nofb', 'console=tty0', 'console=ttyS0,115200'],
+    deployment: { image: 'rescue', kernel: blob('5'), initrds: [blob('6')], bootOnly: true },
+  })
+  await deployments.seen({ time: 1, type: 'http.text', node: n1, deployment: id, kind: 'boot' } as Event)
+  expect(await deployments.stat(n1)).toBe('rescue booting')
+  expect(nodes.get(n1)).toMatchObject({ osimage: 'rescue', status: 'netbooting' })
+  world.time += 365 * 24 * 3_600_000
+  await deployments.seen({ time: 2, type: 'dhcp.discover', node: n1, client: 'firmware' } as Event)
+  await deployments.tick()
+  expect(await (await open()).stat(n1)).toBe('rescue booting') // also after a restart
+  expect(await caught(deployments.start({ token: token(), nonce, facts }, peer))).toMatchObject({
+    status: 403,
+    fault: { what: 'the osimage rescue is boot-only: it installs nothing' },
+  })
+  expect(events.filter(({ type }) => type === 'node.start')).toEqual([])
+  world.osimages = [{ ...rescue, files: { '/k': blob('7'), '/i': blob('6') } }]
+  await deployments.changed([n1])
+  expect(deltas.at(-1)!.changed[0]!.deployment!.kernel).toEqual(blob('7')) // as it is defined now
+  await deployments.setState(n1, 'boot')
+  expect(await deployments.stat(n1)).toBe('boot')
+  expect([deltas.at(-1)!.changed[0]!.deployment, stored.size]).toEqual([undefined, 0])
+})
+
+test('a boot-only osimage whose definition went away: a hold that says so', async () => {
+  const { deployments, world, deltas } = await setUp()
+  await deployments.arm(n1, rescue.name)
+  world.osimages = []
+  await deployments.changed([n1])
+  expect(deltas.at(-1)!.changed[0]!.deployment).toMatchObject({
+    state: 'failed',
+    reason: 'image rescue is missing',
+  })
+})
+
+test('an install that was given up does not come back after a rescue and a restart', async () => {
+  const { deployments, open, session, stored } = await installing()
+  await deployments.finish({ session, result: 'failed', phase: 'copy', reason: 'x' }, peer)
+  await deployments.arm(n1, rescue.name)
+  await deployments.setState(n1, 'boot')
+  expect(stored.size).toBe(0)
+  expect(await (await open()).stat(n1)).toBe('boot')
 })

@@ -81,6 +81,7 @@ async function server(more: Partial<AdminNeeds> = {}) {
       asked.push(args)
       return { job: 'j1' }
     },
+    keepFiles: async () => ({}),
     leases: async () => [{ mac: '52:54:00:00:00:01', address: '10.0.0.100' }],
     nodesChanged: (names) => void changed.push(...names),
     subscribe(listener) {
@@ -326,7 +327,10 @@ const refused: [what: string, method: string, path: string, body: unknown, statu
       '/osimages',
       { objects: ['img'], op: 'set', attrs: { rootimgdir: '/' } },
       400,
-      { error: 'only the server sets this attribute', allowed: 'profile addkcmdline' },
+      {
+        error: 'only the server sets this attribute',
+        allowed: 'provmethod kernel initrd kcmdline profile addkcmdline',
+      },
     ],
     [
       'a field that is none',
@@ -499,6 +503,51 @@ test('osimages, images, networks, leases, noderange and captures', async () => {
     job: 'j1',
   })
   expect(asked).toEqual([[{ node: 'n1', image: 'img', acceptHostkey }]])
+})
+
+test('a boot-only osimage: defined with its files, booted, not captured into, not removed while it is used', async () => {
+  const kept: string[][] = []
+  const { call, store, asked } = await server({
+    async keepFiles(paths) {
+      if (paths.includes('/none'))
+        throw new UserError('the file can not be read', { what: '/none: ENOENT', status: 400 })
+      kept.push(paths)
+      return Object.fromEntries(paths.map((path) => [path, { digest, bytes: 1 }]))
+    },
+  })
+  const attrs = { provmethod: 'boot', kernel: '/k', initrd: '/i' }
+  const bad = await call('POST', '/osimages', { objects: ['rescue'], attrs: { ...attrs, initrd: '/none' } })
+  expect(bad).toMatchObject({ status: 400, body: { what: '/none: ENOENT' } })
+  expect(await store.osimages.get('rescue' as ImageName)).toBeUndefined()
+  expect((await call('POST', '/osimages', { objects: ['rescue'], attrs })).status).toBe(200)
+  await call('PATCH', '/osimages', { objects: ['rescue'], op: 'set', attrs: { kcmdline: 'nofb' } })
+  expect(kept).toEqual([['/k', '/i'], []])
+  expect((await call('GET', '/osimages?objects=rescue')).body.objects[0].attrs).toEqual({
+    ...attrs,
+    kcmdline: 'nofb',
+    imagetype: 'linux',
+    osname: 'Linux',
+  })
+  const nodeset = (more: object) =>
+    call('POST', '/deployments', { noderange: 'n1', state: 'osimage', image: 'rescue', ...more })
+  expect((await nodeset({})).status).toBe(200)
+  expect(asked).toEqual([['n1', 'rescue', undefined]])
+  expect(await nodeset({ version: 1 })).toMatchObject({
+    status: 400,
+    body: { error: 'a boot-only osimage has no versions', allowed: 'rescue' },
+  })
+  expect(await call('POST', '/captures', { node: 'n1', image: 'rescue' })).toMatchObject({
+    status: 409,
+    body: { error: 'the osimage is boot-only' },
+  })
+  const at = { attempt: 1, retries: 2, armedAt: 1, expiresAt: 9, heardAt: 1, stateAt: 1 }
+  const d = { id: 'd', node: 'n1' as NodeName, image: 'rescue' as ImageName, digest, ...at }
+  await store.deployments.put({ ...d, state: 'booting' })
+  expect(await store.deployments.get('d')).toEqual({ ...d, state: 'booting' })
+  expect(await call('DELETE', '/osimages', { objects: ['rescue'] })).toMatchObject({
+    status: 409,
+    body: { error: 'the osimage is in use' },
+  })
 })
 
 test('a bug is an internal error without a stack, and an event', async () => {

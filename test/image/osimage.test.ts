@@ -1,7 +1,15 @@
 import { expect, test } from 'vitest'
 import type { Digest, ImageName } from '../../src/address.ts'
+import type { Change } from '../../src/attribute.ts'
 import { printAttributes } from '../../src/attribute.ts'
-import { changeOsimage, osimageAttributes, osimageOf } from '../../src/image/osimage.ts'
+import {
+  bootOnlyOf,
+  changeOsimage,
+  filesToRead,
+  type Osimage,
+  osimageAttributes,
+  osimageOf,
+} from '../../src/image/osimage.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 
 const digest = `sha256:${'1'.repeat(64)}` as Digest
@@ -41,8 +49,65 @@ test('a new version replaces what was captured and keeps what a person set', () 
 })
 
 test('what a capture says is not set by hand', () => {
-  for (const attribute of ['rootimgdir', 'digest', 'version', 'osarch', 'provmethod'])
+  for (const attribute of ['rootimgdir', 'digest', 'version', 'osarch'])
     expect(() => changeOsimage({ name: version.name }, { op: 'set', attrs: { [attribute]: 'x' } })).toThrow(
-      `img: only the server sets this attribute (${attribute}; allowed: profile addkcmdline)`,
+      `img: only the server sets this attribute (${attribute}; allowed: provmethod kernel initrd kcmdline profile addkcmdline)`,
     )
+})
+
+const rescue: Osimage = { name: 'rescue' as ImageName }
+const blob = (digit: string) => ({ digest: `sha256:${digit.repeat(64)}` as Digest, bytes: 7 })
+const set = (attrs: Record<string, string>): Change => ({ op: 'set', attrs })
+const given = set({ provmethod: 'boot', kernel: '/k', initrd: '/i,/j', kcmdline: 'nofb ro' })
+const read = { '/k': blob('1'), '/i': blob('2'), '/j': blob('3') }
+
+test('a boot-only osimage boots what its files held when it was defined', () => {
+  expect(filesToRead(given)).toEqual(['/k', '/i', '/j'])
+  const made = changeOsimage(rescue, given, read)
+  expect(bootOnlyOf(made)).toEqual({
+    kernel: blob('1'),
+    initrds: [blob('2'), blob('3')],
+    kcmdline: 'nofb ro',
+  })
+  expect(printAttributes(osimageAttributes, made)).toMatchObject({
+    provmethod: 'boot',
+    kernel: '/k',
+    initrd: '/i,/j',
+    kcmdline: 'nofb ro',
+  })
+})
+
+test('a change reads again only what it names; what is named no more is forgotten', () => {
+  const made = changeOsimage(rescue, given, read)
+  expect(filesToRead(set({ kcmdline: 'quiet' }))).toEqual([])
+  expect(bootOnlyOf(changeOsimage(made, set({ kcmdline: 'quiet' })))).toMatchObject({ kernel: blob('1') })
+  const less: Change = { op: 'remove', attrs: { initrd: '/i' } }
+  expect(filesToRead(less)).toEqual([])
+  expect(changeOsimage(made, less)).toMatchObject({ initrd: ['/j'], files: { '/k': blob('1') } })
+  expect(changeOsimage(made, less).files).not.toHaveProperty('/i')
+  const more: Change = { op: 'add', attrs: { initrd: '/l' } }
+  expect(filesToRead(more)).toEqual(['/l'])
+  expect(bootOnlyOf(changeOsimage(made, more, { '/l': blob('4') }))!.initrds).toHaveLength(3)
+})
+
+const wrong: [Record<string, string>, string][] = [
+  [{ provmethod: 'boot' }, 'provmethod=boot needs a kernel'],
+  [{ kernel: '/k' }, 'kernel needs provmethod=boot'],
+  [{ initrd: '/k' }, 'initrd needs provmethod=boot'],
+  [{ kcmdline: 'ro' }, 'kcmdline needs provmethod=boot'],
+  [{ provmethod: 'install' }, 'provmethod: not a known word'],
+  [{ provmethod: 'boot', kernel: 'vmlinuz' }, 'kernel: not the path of a file'],
+  [{ provmethod: 'boot', kernel: '/k\n' + '/x' }, 'kernel: not the path of a file'],
+  [{ provmethod: 'boot', kernel: '/k', kcmdline: 'a="b c"' }, 'kcmdline: no loader can say'],
+]
+for (const [attrs, error] of wrong)
+  test(`refused: ${JSON.stringify(attrs)}`, () => {
+    expect(() => changeOsimage(rescue, set(attrs), read)).toThrow(error)
+  })
+
+test('a captured osimage does not become boot-only, and a capture makes one of a boot-only', () => {
+  expect(() => changeOsimage(osimageOf(version, '/x'), given, read)).toThrow('the osimage was captured')
+  const captured = osimageOf(version, '/x', changeOsimage({ ...rescue, name: version.name }, given, read))
+  expect(bootOnlyOf(captured)).toBeUndefined()
+  expect(captured).not.toHaveProperty('kernel')
 })

@@ -122,6 +122,36 @@ test('boot killed -9: it comes back knowing its nodes', async () => {
   expect(world.curl(n1, script).body).toMatch(/^exit/m)
 })
 
+test('a boot-only osimage: its own kernel and initrd, as they were when it was defined, until nodeset boot', async () => {
+  const [kernel, initrd] = [join(world.folder, 'vmlinuz'), join(world.folder, 'initrd')]
+  const attrs = ['provmethod=boot', `kernel=${kernel}`, `initrd=${initrd}`, 'kcmdline=nofb']
+  const define = () => world.sysclone('mkdef', '-t', 'osimage', '-o', 'rescue', ...attrs)
+  writeFileSync(kernel, 'rescue kernel')
+  expect(define()).toMatchObject({ code: 1, err: expect.stringContaining(`${initrd}: ENOENT`) })
+  writeFileSync(initrd, 'rescue initrd')
+  expect(define()).toMatchObject({ code: 0, err: '' })
+  expect(world.sysclone('nodeset', 'n1', 'osimage=rescue')).toMatchObject({
+    code: 0,
+    out: 'n1: netboot rescue\n',
+  })
+  writeFileSync(kernel, 'another')
+  const { body } = world.curl(n1, script)
+  const urls = [...body.matchAll(/http:\S+\/blobs\/sha256\/[0-9a-f]{64}/g)].map(([url]) => url)
+  expect(urls.map((url) => world.curl(n1, url).body)).toEqual(['rescue kernel', 'rescue initrd'])
+  expect(body).toMatch(/ sysclone\.node=n1 sysclone\.token=[0-9a-f]{64} nofb /)
+  await until('the node is booting', () => status() === 'n1: rescue booting')
+  expect(world.curl(n1, script).body).toBe(body) // and the next time, and the time after
+  const start = world.post(n1, '/node/start', { token: bootToken(), nonce, facts })
+  expect([start.status, status()]).toEqual([403, 'n1: rescue booting'])
+  expect(world.sysclone('lsdef', 'n1', '-i', 'osimage').out).toContain('osimage=rescue')
+  expect(world.sysclone('rmdef', '-t', 'osimage', 'rescue')).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('the osimage is in use'),
+  })
+  world.sysclone('nodeset', 'n1', 'boot')
+  expect([world.curl(n1, script).body, status()]).toEqual([expect.stringMatching(/^exit/m), 'n1: boot'])
+})
+
 test('blobs by digest, with ranges; nothing else', () => {
   const url = `http://${addresses.server}:8081/blobs/sha256/${image.kernel.digest.slice(7)}`
   expect(world.curl(n1, url).body).toBe('kernel')
