@@ -63,6 +63,7 @@ beforeAll(async () => {
       setImmediate(captureEnds)
       return { job: 'j1' }
     },
+    keepFiles: async () => ({}),
     leases: async () => [],
     nodesChanged: () => {},
     subscribe(listener) {
