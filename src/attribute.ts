@@ -54,11 +54,16 @@ function printField<T>(value: T, kind: Kind<NonNullable<T>>): string | undefined
   return value === undefined || value === null ? undefined : kind.print(value) || undefined
 }
 
+const MAX_LIST = 16_384
+
 /** Words with commas (xCAT also writes several MACs with bars) between; said twice is said once. */
 export function listOf<T extends string>(parse: (word: string) => T): Kind<T[]> {
   return {
     list: true,
-    parse: (text) => [...new Set(wordsOf(text).map(parse))],
+    parse: (text) => {
+      if (text.length > MAX_LIST) throw refused('too long', `${text.length} characters`)
+      return [...new Set(wordsOf(text).map(parse))]
+    },
     print: (values) => values.join(','),
   }
 }
@@ -104,6 +109,9 @@ export function textLike(shape: RegExp, error: string): Kind<string> {
     print: String,
   }
 }
+
+/** Words that only people read. */
+export const remark = textLike(/^[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufffd]{0,500}$/, 'not a text of one line')
 
 /** A value that `parse` of another file makes. */
 export const parsedBy = <T extends string>(parse: (text: string) => T): Kind<T> => ({ parse, print: String })

@@ -32,12 +32,13 @@ export function selects<R>(table: AttributeTable<R>, selection: Selection, empty
   const row = rowOf(table, attribute)
   if (row.elsewhere)
     throw new UserError('nothing is selected by this attribute', { what: attribute, allowed: row.elsewhere })
+  const canonical = () => row.print(row.set!(empty, value)) ?? ''
   const textOf = (record: R) => row.print(record) ?? ''
   if (op === '=~' || op === '!~') {
     const matches = matchesSomewhere(value.length > 1 ? value.replace(/^\/(.*)\/$/s, '$1') : value)
     return (record) => matches(textOf(record)) === (op === '=~')
   }
-  const wanted = value !== '' && row.set ? (row.print(row.set(empty, value)) ?? '') : value
+  const wanted = value === '' || !row.set ? value : asked(attribute, row.describe, canonical)
   const equals = (text: string) => text === wanted || (row.list === true && wordsOf(text).includes(wanted))
   return (record) => equals(textOf(record)) === (op === '==')
 }
@@ -46,4 +47,14 @@ export function selects<R>(table: AttributeTable<R>, selection: Selection, empty
 export function selectsAll<R>(table: AttributeTable<R>, all: readonly Selection[], empty: R) {
   const tests = all.map((selection) => selects(table, selection, empty))
   return (record: R): boolean => tests.every((test) => test(record))
+}
+
+/** A value that the attribute can't have selects nothing for ever: a slip, which is said. */
+function asked(attribute: string, allowed: string, canonical: () => string): string {
+  try {
+    return canonical()
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error
+    throw new UserError(`${attribute}: ${error.fault.error}`, { what: error.fault.what, allowed })
+  }
 }

@@ -5,9 +5,10 @@ import type { ImageName } from '../../src/address.ts'
 import { parseImageName, parseNodeName } from '../../src/address.ts'
 import { type Fault, faultOf, UserError } from '../../src/fault.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
+import { osimageFor } from '../../src/node/group.ts'
 import type { Node } from '../../src/node/node.ts'
 import type { AdminNeeds } from './admin.ts'
-import { inRange } from './admin-objects.ts'
+import { inRange, readRange } from './admin-range.ts'
 import { Capture, Deploy, Expression } from './admin-schemas.ts'
 
 /** The result for one object: what was done, or why it was not. */
@@ -17,15 +18,20 @@ export function actionRoutes(app: FastifyInstance, needs: AdminNeeds) {
   const { store, images, deploy, emit } = needs
   const typed = app.withTypeProvider<TypeBoxTypeProvider>()
 
-  typed.get('/noderange', { schema: { querystring: Expression } }, async ({ query }) => ({
-    names: (await inRange(store.nodes, query.expr)).map(({ name }) => name),
-  }))
+  typed.get('/noderange', { schema: { querystring: Expression } }, async ({ query }) => {
+    const { nodes, readings } = await readRange(store, query.expr)
+    return {
+      names: nodes.map(({ name }) => name),
+      readings: readings.map(({ names, ...reading }) => ({ ...reading, count: names.length })),
+    }
+  })
 
   typed.post('/deployments', { schema: { body: Deploy } }, async ({ body }) => {
     const { noderange, state, image, version } = body
     if (image === undefined ? version !== undefined : state !== 'osimage')
       throw new UserError('bad request', { what: `image and version with ${state}`, allowed: 'osimage' })
-    const nodes = await inRange(store.nodes, noderange)
+    const nodes = await inRange(store, noderange)
+    const groups = await store.groups.list()
     const wanted = image === undefined ? undefined : parseImageName(image)
     if (wanted !== undefined) await mustExist(wanted, version) // once, before the first node of many is touched
     const results: Result[] = []
@@ -42,10 +48,10 @@ export function actionRoutes(app: FastifyInstance, needs: AdminNeeds) {
     function act(node: Node): Promise<string> {
       if (state === 'stat') return deploy.stat(node.name)
       if (state !== 'osimage') return deploy.setState(node.name, state)
-      const name = wanted ?? node.osimage
+      const name = wanted ?? osimageFor(node, groups)
       if (name !== undefined) return deploy.arm(node.name, name, version)
       throw new UserError('the node has no osimage', {
-        what: 'osimage is empty',
+        what: 'osimage is empty, and no group of the node has one',
         allowed: 'nodeset NODE osimage=NAME',
         object: node.name,
       })

@@ -1,26 +1,27 @@
-// Nodes, osimages and networks: defined, changed, shown and removed. A command that names several objects is done to all
-// of them or to none.
+// Nodes, groups, osimages and networks: defined, changed, shown and removed. A command that names several objects is
+// done to all of them or to none. What is special of nodes and groups is in files of their own.
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
 import type { ImageName, NodeName } from '../../src/address.ts'
 import { parseImageName, subnetMask } from '../../src/address.ts'
 import type { AttributeTable, Change } from '../../src/attribute.ts'
-import { printAttributes } from '../../src/attribute.ts'
+import { printAttributes, wordsOf } from '../../src/attribute.ts'
 import { UserError } from '../../src/fault.ts'
 import type { Osimage } from '../../src/image/osimage.ts'
 import { changeOsimage, filesToRead, osimageAttributes } from '../../src/image/osimage.ts'
-import { versionName } from '../../src/image/version.ts'
-import { changeNode, nodeAttributes, subnetText } from '../../src/node/attributes.ts'
+import { subnetText } from '../../src/node/attributes.ts'
 import type { Network } from '../../src/node/network.ts'
-import type { Node } from '../../src/node/node.ts'
-import { expandNoderange, spellNames } from '../../src/noderange.ts'
-import type { Nodes } from '../store/nodes.ts'
+import { parseSelections, type Selection, selectsAll } from '../../src/selection.ts'
 import type { AdminNeeds } from './admin.ts'
-import { Define, List, Modify, Remove } from './admin-schemas.ts'
+import { groupKind, nodeKind } from './admin-nodes.ts'
+import { Define, Definitions, List, Modify, Remove } from './admin-schemas.ts'
+import { noSuch, writeDefinitions } from './definitions.ts'
 
-type Shown = { name: string; attrs: Record<string, string> }
+export type Shown = { name: string; attrs: Record<string, string> }
 /** What the four routes of a kind of object do; names come as typed. */
-type Kind = {
+export type Kind = {
+  /** The names of those that all selections mean, of these objects or of all. */
+  select(where: Selection[], objects: string | undefined): Promise<string[]>
   show(objects: string | undefined, attrs: string[] | undefined): Promise<Shown[]>
   define(objects: string, change: Change): Promise<string[]>
   modify(objects: string, change: Change): Promise<string[]>
@@ -30,8 +31,24 @@ type Kind = {
 export function nodeRoutes(app: FastifyInstance, needs: AdminNeeds) {
   objectRoutes(app, 'node', nodeKind(needs), needs)
 }
+export function groupRoutes(app: FastifyInstance, needs: AdminNeeds) {
+  objectRoutes(app, 'group', groupKind(needs), needs)
+}
 export function osimageRoutes(app: FastifyInstance, needs: AdminNeeds) {
   objectRoutes(app, 'osimage', osimageKind(needs), needs)
+}
+
+/** Definitions of several types at once: stanza files and imports. */
+export function definitionRoutes(app: FastifyInstance, needs: AdminNeeds) {
+  const typed = app.withTypeProvider<TypeBoxTypeProvider>()
+  // 65,536 nodes with all that one can say of them.
+  const options = { schema: { body: Definitions }, bodyLimit: 128 << 20 }
+  typed.post('/definitions', options, async ({ body: { mode, entries } }) => {
+    await writeDefinitions(needs, entries, { mode })
+    const names = entries.map(({ name }) => name)
+    needs.emit('admin.change', { who: 'local', what: `${mode} (${names.length})`, object: listed(names) })
+    return { objects: names }
+  })
 }
 
 /** Networks come from the configuration file alone: they are shown. */
@@ -51,92 +68,47 @@ export function networkRoutes(app: FastifyInstance, { networks }: AdminNeeds) {
   })
 }
 
-function objectRoutes(app: FastifyInstance, what: 'node' | 'osimage', kind: Kind, { emit }: AdminNeeds) {
+const listed = (names: string[]) =>
+  names.length > 5 ? `${names.slice(0, 5)},... (${names.length})` : names.join()
+
+function objectRoutes(
+  app: FastifyInstance,
+  what: 'node' | 'group' | 'osimage',
+  kind: Kind,
+  { emit }: AdminNeeds,
+) {
   const typed = app.withTypeProvider<TypeBoxTypeProvider>()
   const path = `/${what}s`
   const done = (command: string, objects: string[]) => {
-    const shown = objects.length > 5 ? `${objects.slice(0, 5)},... (${objects.length})` : objects.join()
-    emit('admin.change', { who: 'local', what: `${command} ${what}`, object: shown })
+    emit('admin.change', { who: 'local', what: `${command} ${what}`, object: listed(objects) })
     return { objects }
   }
+  /** Which objects: those that are named, or selected, or both. */
+  async function meant(where: string | undefined, objects: string | undefined): Promise<string> {
+    if (where === undefined && objects !== undefined) return objects
+    if (where === undefined) throw new UserError('bad request', { what: 'neither objects nor where' })
+    const names = await kind.select(parseSelections(where), objects)
+    if (names.length === 0) throw new UserError(`no ${what} is so`, { what: where, status: 404 })
+    return names.join()
+  }
   typed.get(path, { schema: { querystring: List } }, async ({ query }) => ({
-    objects: await kind.show(query.objects, query.attrs === undefined ? undefined : wordsOf(query.attrs)),
+    objects: await kind.show(
+      query.where === undefined ? query.objects : await meant(query.where, query.objects),
+      query.attrs === undefined ? undefined : wordsOf(query.attrs),
+    ),
   }))
   typed.post(path, { schema: { body: Define } }, async ({ body }) =>
     done('mkdef', await kind.define(body.objects.join(), { op: 'set', attrs: body.attrs })),
   )
   typed.patch(path, { schema: { body: Modify } }, async ({ body }) =>
-    done('chdef', await kind.modify(body.objects.join(), { op: body.op, attrs: body.attrs })),
+    done(
+      'chdef',
+      await kind.modify(await meant(body.where, body.objects?.join()), { op: body.op, attrs: body.attrs }),
+    ),
   )
   typed.delete(path, { schema: { body: Remove } }, async ({ body }) =>
-    done('rmdef', await kind.remove(body.objects.join())),
+    done('rmdef', await kind.remove(await meant(body.where, body.objects?.join()))),
   )
-}
-
-// ---- nodes ----
-
-function nodeKind({ store, networks, deploy, nodesChanged }: AdminNeeds): Kind {
-  const edit = (change: Change) => (node: Node) => changeNode(node, change, networks)
-
-  /** An osimage is named to be installed: a name that is none would be noticed too late. */
-  async function checkOsimage({ osimage = '' }: Record<string, string>) {
-    if (osimage.trim() && !(await store.osimages.get(parseImageName(osimage.trim()))))
-      noSuch('osimage', osimage)
-  }
-  async function changed(names: NodeName[]) {
-    nodesChanged(names)
-    return names
-  }
-  return {
-    async show(objects, attrs) {
-      const nodes = objects === undefined ? await store.nodes.list() : await inRange(store.nodes, objects)
-      const wantsState = attrs === undefined || attrs.includes('currstate')
-      const shown: Shown[] = []
-      // One after the other: thousands of waiters at the one connection cost the square of their number.
-      for (const node of nodes) {
-        const state = wantsState && { currstate: await deploy.stat(node.name) }
-        shown.push({ name: node.name, attrs: { ...printAttributes(nodeAttributes, node, attrs), ...state } })
-      }
-      return shown
-    },
-    async define(objects, change) {
-      const names = spellNames(objects)
-      await checkOsimage(change.attrs)
-      await store.nodes.create(names.map((name) => edit(change)({ name, groups: [], mac: [] })))
-      return changed(names)
-    },
-    async modify(objects, change) {
-      const names = (await inRange(store.nodes, objects)).map(({ name }) => name)
-      await checkOsimage(change.attrs)
-      await store.nodes.change(names, edit(change))
-      return changed(names)
-    },
-    async remove(objects) {
-      const names = (await inRange(store.nodes, objects)).map(({ name }) => name)
-      const busy = (await store.deployments.listOpen()).find(({ node }) => names.includes(node))
-      if (busy)
-        throw new UserError('the node is to be installed', {
-          what: `${versionName({ name: busy.image, version: busy.version })} ${busy.state}`,
-          allowed: `nodeset ${busy.node} boot first`,
-          object: busy.node,
-          status: 409,
-        })
-      await store.nodes.remove(names)
-      return changed(names)
-    },
-  }
-}
-
-/** The nodes that a noderange names, in its order; one that names none is a mistake. */
-export async function inRange(nodes: Pick<Nodes, 'list'>, expression: string): Promise<Node[]> {
-  const all = new Map<string, Node>((await nodes.list()).map((node) => [node.name, node]))
-  const groups = new Map<string, string[]>()
-  for (const { name, groups: its } of all.values())
-    for (const group of its) groups.get(group)?.push(name) ?? groups.set(group, [name])
-  const names = expandNoderange(expression, { nodes: new Set(all.keys()), groups })
-  if (names.length === 0)
-    throw new UserError('the noderange leaves no node', { what: expression.slice(0, 100) })
-  return names.map((name) => all.get(name)!)
 }
 
 // ---- osimages ----
@@ -152,6 +124,14 @@ function osimageKind({ store, images, keepFiles, nodesChanged }: AdminNeeds): Ki
   }
 
   return {
+    async select(where, objects) {
+      const all = await store.osimages.list()
+      const asked = objects && namesIn(objects)
+      const meant = selectsAll(osimageAttributes, where, { name: '' as ImageName })
+      return all
+        .filter((image) => (!asked || asked.includes(image.name)) && meant(image))
+        .map(({ name }) => name)
+    },
     async show(objects, attrs) {
       const all = await store.osimages.list()
       const found = objects
@@ -215,19 +195,3 @@ const networkAttributes: AttributeTable<Network> = {
 /** `10_0_0_0-255_255_255_0`, as xCAT's makenetworks names them. */
 const networkName = ({ subnet }: Network) =>
   [subnetText(subnet).split('/')[0], subnetMask(subnet)].join('-').replaceAll('.', '_')
-
-// ---- words ----
-
-const wordsOf = (text: string) =>
-  text
-    .split(',')
-    .map((word) => word.trim())
-    .filter(Boolean)
-
-function noSuch(what: string, name: string): never {
-  throw new UserError(`no such ${what}`, {
-    what: name.slice(0, 100),
-    object: name.slice(0, 100),
-    status: 404,
-  })
-}

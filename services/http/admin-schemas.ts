@@ -1,13 +1,15 @@
 // What the admin API takes. What it answers is in the routes.
-//   GET    /nodes, /osimages, /networks   ?objects=&attrs=   -> {objects: [{name, attrs: {attr: text}}]}
-//   POST   /nodes, /osimages   Define     -> {objects: [name]}     all of them or none
-//   PATCH  /nodes, /osimages   Modify     -> {objects: [name]}     all of them or none
-//   DELETE /nodes, /osimages   Remove     -> {objects: [name]}     all of them or none
-//   GET    /noderange ?expr=              -> {names: [name]}
+//   GET    /nodes, /groups, /osimages, /networks   ?objects=&attrs=&where=  -> {objects: [{name, attrs: {attr: text}}]}
+//   POST   /nodes, /groups, /osimages   Define   -> {objects: [name]}     all of them or none
+//   PATCH  /nodes, /groups, /osimages   Modify   -> {objects: [name]}     all of them or none
+//   DELETE /nodes, /groups, /osimages   Remove   -> {objects: [name]}     all of them or none
+//   POST   /definitions        Definitions -> {objects: [name]}     all of them or none
+//   GET    /noderange ?expr=              -> {names: [name], readings: [{text, how, count, depth}]}
 //   POST   /deployments        Deploy     -> {results: [{object, text} | {object, fault}]}
 //   POST   /captures           Capture    -> {job}
 //   GET    /images                        -> {images: [...]}
 //   GET    /leases                        -> {leases: [...]}
+//   GET    /audit ?object=&last=          -> {entries: [{time, who, what, object, before?, after?}]}  oldest first
 //   GET    /events ?node=&job=&things=    -> text/event-stream
 // Errors: 4xx and 5xx with {error, what, allowed?, object?}.
 import { Type } from 'typebox'
@@ -18,25 +20,52 @@ const objects = Type.Array(Type.String({ minLength: 1, maxLength: 1_000_000 }), 
   minItems: 1,
   maxItems: 65_536,
 })
-const attrs = Type.Record(Type.String({ minLength: 1, maxLength: 100 }), Type.String({ maxLength: 4096 }), {
-  maxProperties: 100,
-})
+const attrs = Type.Record(
+  Type.String({ minLength: 1, maxLength: 100 }),
+  Type.String({ maxLength: 1_000_000 }),
+  {
+    maxProperties: 100,
+  },
+)
+
+/** Selections as on the command line, with `::` between: `arch==x86_64::groups=~rack`. */
+const where = Type.String({ minLength: 1, maxLength: 4096 })
 
 export const Define = Type.Object({ objects, attrs }, closed)
 export const Modify = Type.Object(
   {
-    objects,
+    objects: Type.Optional(objects),
+    where: Type.Optional(where),
     attrs,
     op: Type.Union([Type.Literal('set'), Type.Literal('add'), Type.Literal('remove')]),
   },
   closed,
 )
-export const Remove = Type.Object({ objects }, closed)
+export const Remove = Type.Object({ objects: Type.Optional(objects), where: Type.Optional(where) }, closed)
+/** Definitions of any type, written all or none: `make` new ones, `change` what exists, `put` either. */
+export const Definitions = Type.Object(
+  {
+    mode: Type.Union([Type.Literal('make'), Type.Literal('change'), Type.Literal('put')]),
+    entries: Type.Array(
+      Type.Object(
+        {
+          type: Type.Union([Type.Literal('node'), Type.Literal('group'), Type.Literal('osimage')]),
+          name: Type.String({ minLength: 1, maxLength: 1000 }),
+          attrs,
+        },
+        closed,
+      ),
+      { minItems: 1, maxItems: 65_536 },
+    ),
+  },
+  closed,
+)
 /** `objects` and `attrs` as on the command line, with commas; without `attrs` all that have a value. */
 export const List = Type.Object(
   {
     objects: Type.Optional(Type.String({ minLength: 1, maxLength: 1_000_000 })),
     attrs: Type.Optional(Type.String({ maxLength: 10_000 })),
+    where: Type.Optional(where),
   },
   closed,
 )
@@ -60,6 +89,14 @@ export const Capture = Type.Object(
     node: name,
     image: name,
     acceptHostkey: Type.Optional(Type.String({ pattern: '^SHA256:[A-Za-z0-9+/]{43}$' })),
+  },
+  closed,
+)
+/** Without `last` the last 100. */
+export const LastChanges = Type.Object(
+  {
+    object: Type.Optional(Type.String({ minLength: 1, maxLength: 300 })),
+    last: Type.Optional(Type.String({ pattern: '^([1-9][0-9]{0,4}|100000)$' })), // a query is text
   },
   closed,
 )

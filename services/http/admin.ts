@@ -10,8 +10,9 @@ import type { Network } from '../../src/node/network.ts'
 import type { Emit } from '../emit.ts'
 import type { Store } from '../store/store.ts'
 import { actionRoutes } from './admin-actions.ts'
+import { auditRoutes } from './admin-audit.ts'
 import { eventRoutes } from './admin-events.ts'
-import { networkRoutes, nodeRoutes, osimageRoutes } from './admin-objects.ts'
+import { definitionRoutes, groupRoutes, networkRoutes, nodeRoutes, osimageRoutes } from './admin-objects.ts'
 import { listenPrivately } from './private-socket.ts'
 
 export type AdminNeeds = {
@@ -54,8 +55,11 @@ export async function startAdmin(needs: AdminNeeds) {
       .code(404)
       .send({ error: 'no such resource', what: `${request.method} ${request.url.slice(0, 200)}` }),
   )
+  auditRoutes(app, needs) // before those whose changes it writes down
   nodeRoutes(app, needs)
+  groupRoutes(app, needs)
   osimageRoutes(app, needs)
+  definitionRoutes(app, needs)
   networkRoutes(app, needs)
   actionRoutes(app, needs)
   eventRoutes(app, needs)

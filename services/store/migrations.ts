@@ -36,6 +36,21 @@ async function groups(db: Kysely<any>) {
   await db.schema.alterTable('node').addColumn('usercomment', 'text').execute()
 }
 
+/** `id` is the server's own count: it is the only writer. */
+async function audit(db: Kysely<any>) {
+  await db.schema
+    .createTable('audit')
+    .addColumn('id', 'bigint', (c) => c.primaryKey().notNull())
+    .addColumn('time', 'bigint', (c) => c.notNull())
+    .addColumn('who', 'text', (c) => c.notNull())
+    .addColumn('what', 'text', (c) => c.notNull())
+    .addColumn('object', 'text', (c) => c.notNull())
+    .addColumn('before', 'text')
+    .addColumn('after', 'text')
+    .execute()
+  await db.schema.createIndex('audit_object').on('audit').columns(['object', 'id']).execute()
+}
+
 function table(db: Kysely<any>, name: string, key: string, texts: string, numbers: string) {
   const start = db.schema.createTable(name).addColumn(key, 'text', (c) => c.primaryKey().notNull())
   const words = (list: string) => list.split(' ').filter(Boolean)
@@ -49,4 +64,5 @@ export const migrations: Record<string, Migration> = {
   '0001-nodes-osimages-deployments': { up: first },
   '0002-groups': { up: groups },
   '0003-boot-only-osimages': { up: bootOnly },
+  '0004-audit': { up: audit },
 }

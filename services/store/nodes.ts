@@ -3,6 +3,7 @@ import type { Kysely, Transaction } from 'kysely'
 import type { NodeName } from '../../src/address.ts'
 import { UserError } from '../../src/fault.ts'
 import type { Node } from '../../src/node/node.ts'
+import { atomically } from './atomic.ts'
 import { type Columns, flag, fromRow, json, number, text, toRow } from './columns.ts'
 import type { Tables } from './tables.ts'
 
@@ -25,6 +26,7 @@ const columns: Columns<Node> = {
   sshhostkey: text,
   sshuser: text,
   sshport: number,
+  usercomment: text,
   status: text,
   statustime: text,
   offline: flag,
@@ -46,11 +48,11 @@ export function openNodes(db: Kysely<Tables>) {
   }
 
   const put = (node: Node): Promise<void> => putMany([node])
-  const putMany = (nodes: Node[]): Promise<void> => db.transaction().execute((t) => write(t, nodes))
+  const putMany = (nodes: Node[]): Promise<void> => atomically(db, (t) => write(t, nodes))
 
   /** New nodes; refused when one of them exists. */
   function create(nodes: Node[]): Promise<void> {
-    return db.transaction().execute(async (t) => {
+    return atomically(db, async (t) => {
       const [found] = await read(
         t,
         nodes.map(({ name }) => name),
@@ -62,11 +64,11 @@ export function openNodes(db: Kysely<Tables>) {
 
   /** Reads, changes and writes as one step, so that no other change can come between. */
   function change(names: NodeName[], edit: (node: Node) => Node): Promise<void> {
-    return db.transaction().execute(async (t) => write(t, (await readAll(t, names)).map(edit)))
+    return atomically(db, async (t) => write(t, (await readAll(t, names)).map(edit)))
   }
 
   function remove(names: NodeName[]): Promise<void> {
-    return db.transaction().execute(async (t) => {
+    return atomically(db, async (t) => {
       await readAll(t, names)
       for (const some of chunks(names)) {
         await t.deleteFrom('deployment').where('node', 'in', some).execute()

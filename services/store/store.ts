@@ -4,7 +4,10 @@ import { dirname } from 'node:path'
 import { Kysely } from 'kysely'
 import { Migrator } from 'kysely/migration'
 import { UserError } from '../../src/fault.ts'
+import { atomically } from './atomic.ts'
+import { openAudit } from './audit.ts'
 import { openDeploymentRows } from './deployments.ts'
+import { openGroups } from './groups.ts'
 import { migrations } from './migrations.ts'
 import { openNodes } from './nodes.ts'
 import { openOsimages } from './osimages.ts'
@@ -17,14 +20,25 @@ export async function openStore(path: string) {
   await makePrivate(path)
   const db = await openDatabase(path)
   return {
-    nodes: openNodes(db),
-    osimages: openOsimages(db),
+    ...openDefinitions(db),
     deployments: openDeploymentRows(db),
     settings: openSettings(db),
+    audit: openAudit(db),
+    /** What `work` does to definitions is done whole or not at all. */
+    atomically: <T>(work: (definitions: Definitions) => Promise<T>): Promise<T> =>
+      atomically(db, (t) => work(openDefinitions(t))),
     close: () => db.destroy(),
   }
 }
 export type Store = Awaited<ReturnType<typeof openStore>>
+
+/** What people define. */
+const openDefinitions = (db: Kysely<Tables>) => ({
+  nodes: openNodes(db),
+  groups: openGroups(db),
+  osimages: openOsimages(db),
+})
+export type Definitions = ReturnType<typeof openDefinitions>
 
 /** SQLite gives its -wal and -shm files the mode of the database. */
 async function makePrivate(path: string) {

@@ -18,6 +18,7 @@ import {
   listOf,
   oneOf,
   parsedBy,
+  remark,
   shown,
   textLike,
   wholeNumber,
@@ -63,6 +64,7 @@ const table = {
   sshhostkey: field('sshhostkey', fingerprint, 'SHA256:... and 43 characters, as ssh-keygen -lf prints it'),
   sshuser: field('sshuser', login, 'the user that captures log in as; empty: root'),
   sshport: field('sshport', wholeNumber(1, 65535), 'the port of sshd, 1 to 65535; empty: 22'),
+  usercomment: field('usercomment', remark, 'any text of one line'),
   // xCAT stores the osimage's name here; it is the same fact, so it is kept once.
   provmethod: shown((node) => node.osimage, 'the osimage of the node'),
   // Its text comes from the deployment, which the node's record does not hold.

@@ -27,6 +27,7 @@ export type Node = {
   sshhostkey?: string // 'SHA256:...' of the golden client
   sshuser?: string
   sshport?: number
+  usercomment?: string
   // Kept by the server, shown and never set by hand:
   status?: string // xCAT's status word
   statustime?: string

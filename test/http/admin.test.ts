@@ -263,7 +263,7 @@ const refused: [what: string, method: string, path: string, body: unknown, statu
       '/nodes',
       { objects: ['n1'], op: 'set', attrs: { osimage: 'imgg' } },
       404,
-      { error: 'no such osimage', what: 'imgg' },
+      { error: 'osimage: no such osimage', what: 'imgg', object: 'n1' },
     ],
     [
       'a node that exists',
@@ -497,7 +497,13 @@ test('osimages, images, networks, leases, noderange and captures', async () => {
     },
   ])
   expect((await call('GET', '/leases')).body.leases).toHaveLength(1)
-  expect((await call('GET', '/noderange?expr=compute,-n1')).body).toEqual({ names: ['n2'] })
+  expect((await call('GET', '/noderange?expr=compute,-n1')).body).toEqual({
+    names: ['n2'],
+    readings: [
+      { text: 'compute', how: 'a group', depth: 0, count: 2 },
+      { text: 'n1', how: 'left out: a node', depth: 0, count: 1 },
+    ],
+  })
   const acceptHostkey = `SHA256:${'a'.repeat(43)}`
   expect((await call('POST', '/captures', { node: 'n1', image: 'img', acceptHostkey })).body).toEqual({
     job: 'j1',
@@ -601,3 +607,127 @@ async function until(holds: () => boolean) {
   for (let tries = 0; tries < 300 && !holds(); tries++) await sleep(10)
   expect(holds()).toBe(true)
 }
+
+test('groups: members and the nodes’ groups are one truth; dynamic ones are computed', async () => {
+  const { call, changed } = await server()
+  const attrs = async (path: string) => {
+    const { status, body } = await call('GET', path)
+    return status === 200 ? Object.fromEntries(body.objects.map((o: any) => [o.name, o.attrs])) : body
+  }
+  const make = (name: string, more: object) => call('POST', '/groups', { objects: [name], attrs: more })
+  const set = (type: string, name: string, more: object, op = 'set') =>
+    call('PATCH', `/${type}s`, { objects: [name], op, attrs: more })
+
+  expect(await attrs('/groups')).toEqual({ compute: { members: 'n1,n2' } })
+  expect(await make('compute', {})).toMatchObject({ status: 409, body: { allowed: 'chdef -t group' } })
+  expect(await set('group', 'compute', { osimage: 'img', priority: '5' })).toMatchObject({ status: 200 })
+  await make('rack1', { members: 'n[2-3]', usercomment: 'left' })
+  expect(await attrs('/nodes?attrs=groups')).toEqual({
+    n1: { groups: 'compute' },
+    n2: { groups: 'compute,rack1' },
+    n3: { groups: 'rack1' },
+  })
+  expect(changed).toEqual(['n2', 'n3'])
+  await set('group', 'rack1', { members: 'compute,-n2' }, 'add')
+  await set('group', 'rack1', { members: 'n3' }, 'remove')
+  expect(await attrs('/groups')).toEqual({
+    compute: { members: 'n1,n2', osimage: 'img', priority: '5' },
+    rack1: { members: 'n1,n2', usercomment: 'left' },
+  })
+
+  await set('node', 'n[1,3]', { arch: 'x86_64' })
+  await make('intel', { where: 'arch==x86_64' })
+  expect((await attrs('/groups?objects=intel')).intel).toEqual({ members: 'n1,n3', where: 'arch==x86_64' })
+  expect(Object.keys(await attrs('/nodes?objects=intel,-compute'))).toEqual(['n3'])
+  await set('node', 'n1', { arch: '' })
+  expect((await attrs('/groups?objects=intel')).intel.members).toBe('n3')
+  expect(Object.keys(await attrs('/nodes?where=groups%3D%3Drack1%3A%3Aarch%3D%3D'))).toEqual(['n1', 'n2'])
+
+  const gone = await call('DELETE', '/groups', { objects: ['rack1'] })
+  expect(gone.body).toEqual({ objects: ['rack1'] })
+  expect((await attrs('/nodes?objects=n2&attrs=groups')).n2).toEqual({ groups: 'compute' })
+})
+
+const refusedGroups: [method: string, path: string, body: unknown, status: number, fault: object][] = [
+  ['PATCH', '/groups', { objects: ['none'], op: 'set', attrs: {} }, 404, { error: 'no such group' }],
+  ['POST', '/groups', { objects: ['a/b'], attrs: {} }, 400, { error: 'not a group name' }],
+  ['POST', '/groups', { objects: ['g'], attrs: { members: 'n9' } }, 404, { what: 'n9' }],
+  ['POST', '/groups', { objects: ['g'], attrs: { osimage: 'none' } }, 404, { object: 'g', what: 'none' }],
+  ['POST', '/groups', { objects: ['g'], attrs: { where: 'color==red' } }, 400, { what: 'color' }],
+  ['POST', '/groups', { objects: ['g'], attrs: { where: 'arch=~(' } }, 400, { object: 'g' }],
+  [
+    'POST',
+    '/groups',
+    { objects: ['g'], attrs: { where: 'arch==x86_64', members: 'n1' } },
+    400,
+    { object: 'g' },
+  ],
+  ['PATCH', '/groups', { objects: ['compute'], op: 'set', attrs: { where: 'arch==x86_64' } }, 400, {}],
+  [
+    'PATCH',
+    '/nodes',
+    { objects: ['n1'], op: 'add', attrs: { groups: 'dyn' } },
+    400,
+    { object: 'n1', what: 'dyn' },
+  ],
+  ['PATCH', '/nodes', { op: 'set', attrs: { lock: '1' } }, 400, { what: 'neither objects nor where' }],
+  ['PATCH', '/nodes', { where: 'arch==aarch64', op: 'set', attrs: {} }, 404, { error: 'no node is so' }],
+  ['DELETE', '/nodes', { where: 'arch==arm' }, 400, { error: 'arch: not a known word' }],
+]
+test('groups and selections that are refused', async () => {
+  const { call, store } = await server()
+  await call('POST', '/groups', { objects: ['dyn'], attrs: { where: 'arch==x86_64' } })
+  const before = [await store.nodes.list(), await store.groups.list()]
+  for (const [method, path, body, status, fault] of refusedGroups)
+    expect({ body, answer: await call(method, path, body) }).toMatchObject({
+      body,
+      answer: { status, body: fault },
+    })
+  expect([await store.nodes.list(), await store.groups.list()]).toEqual(before)
+})
+
+test('nodeset osimage takes the image of the foremost group when the node has none', async () => {
+  const { call, asked, store } = await server()
+  for (const name of ['alpha', 'beta', 'img2']) await store.osimages.put({ name: name as ImageName })
+  await call('POST', '/groups', { objects: ['a'], attrs: { members: 'n1,n3', osimage: 'alpha' } })
+  await call('POST', '/groups', { objects: ['b'], attrs: { members: 'n1', osimage: 'beta', priority: '1' } })
+  await call('PATCH', '/nodes', { objects: ['n3'], op: 'set', attrs: { osimage: 'img2' } })
+  await call('POST', '/deployments', { noderange: 'n1,n3', state: 'osimage' })
+  expect(asked.map(([node, name]) => [node, name])).toEqual([
+    ['n1', 'beta'],
+    ['n3', 'img2'],
+  ])
+})
+
+test('definitions of all types are written together, or none of them', async () => {
+  const { call, store } = await server()
+  const entries = [
+    { type: 'group', name: 'rack1', attrs: { members: 'x1,n1', priority: '2' } },
+    { type: 'node', name: 'x1', attrs: { groups: 'rack1', osimage: 'new' } },
+    { type: 'osimage', name: 'new', attrs: { profile: 'login' } },
+  ]
+  const before = [await store.nodes.list(), await store.groups.list(), await store.osimages.list()]
+  const now = async () => [await store.nodes.list(), await store.groups.list(), await store.osimages.list()]
+  const wrong = { type: 'node', name: 'x2', attrs: { mac: 'no' } }
+  for (const more of [wrong, entries[1]!, { ...wrong, attrs: { groups: 'dyn' } }]) {
+    const dynamic = { type: 'group', name: 'dyn', attrs: { where: 'arch==x86_64' } }
+    const answer = await call('POST', '/definitions', { mode: 'make', entries: [...entries, dynamic, more] })
+    expect(answer).toMatchObject({ status: 400, body: { object: expect.stringMatching(/x1|x2|dyn/) } })
+    expect(await now()).toEqual(before)
+  }
+  expect((await call('POST', '/definitions', { mode: 'make', entries })).status).toBe(200)
+  expect(await store.nodes.get('x1' as NodeName)).toMatchObject({ groups: ['rack1'], osimage: 'new' })
+  expect((await call('POST', '/definitions', { mode: 'make', entries })).status).toBe(409)
+  const put = [
+    { type: 'node', name: 'x1', attrs: { lock: '1' } },
+    { type: 'node', name: 'x3', attrs: {} },
+  ]
+  expect((await call('POST', '/definitions', { mode: 'change', entries: put })).body).toMatchObject({
+    error: 'no such node',
+    object: 'x3',
+  })
+  expect((await call('POST', '/definitions', { mode: 'put', entries: put })).body).toEqual({
+    objects: ['x1', 'x3'],
+  })
+  expect(await store.nodes.get('x1' as NodeName)).toMatchObject({ groups: ['rack1'], lock: true })
+})

@@ -47,6 +47,7 @@ const full: Required<Node> = {
   sshhostkey: 'SHA256:x',
   sshuser: 'root',
   sshport: 22,
+  usercomment: 'left of the door',
   status: 'booted',
   statustime: '2026-01-01T00:00:00.000Z',
   offline: true,
