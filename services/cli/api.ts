@@ -6,13 +6,17 @@ import { UserError } from '../../src/fault.ts'
 
 export type Api = ReturnType<typeof openApi>
 
-/** Nothing is connected until it is asked for something. `server` is the path of a socket. */
-export function openApi(server: string) {
+/**
+ * Nothing is connected until it is asked for something.
+ * @param server the path of a socket
+ * @param user who types, for the audit log; the server takes a plain login name
+ */
+export function openApi(server: string, user?: string) {
   if (!/^\.{0,2}\//.test(server))
     throw new UserError('not the path of a socket', { what: server, allowed: 'as /run/sysclone/api.sock' })
 
   async function call(method: string, path: string, body?: unknown): Promise<any> {
-    const response = await send(server, method, path, body)
+    const response = await send(server, method, path, { body, user })
     const text = await textOf(response)
     const answer = text === '' ? undefined : parseAnswer(text)
     if (response.statusCode! < 400) return answer
@@ -27,7 +31,7 @@ export function openApi(server: string) {
     delete: (path: string, body: object) => call('DELETE', path, body),
     /** Resolves once the server is listening for us: whatever is started after that is not missed. */
     async events(query: Query, signal: AbortSignal): Promise<AsyncIterable<Event>> {
-      const response = await send(server, 'GET', withQuery('/events', query), undefined, signal)
+      const response = await send(server, 'GET', withQuery('/events', query), { signal })
       return eventsIn(response)
     },
   }
@@ -39,14 +43,20 @@ const withQuery = (path: string, query: Query) => {
   return pairs.length === 0 ? path : `${path}?${new URLSearchParams(pairs)}`
 }
 
-function send(server: string, method: string, path: string, body?: unknown, signal?: AbortSignal) {
+type Sent = { body?: unknown; user?: string | undefined; signal?: AbortSignal }
+
+function send(server: string, method: string, path: string, { body, user, signal }: Sent) {
   return new Promise<IncomingMessage>((resolve, reject) => {
     const text = body === undefined ? undefined : JSON.stringify(body)
     // Node sends the body of a DELETE unframed unless its length is said.
-    const headers =
-      text === undefined
-        ? {}
-        : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }
+    const headers = {
+      ...(text !== undefined && {
+        'content-type': 'application/json',
+        'content-length': Buffer.byteLength(text),
+      }),
+      // A header can not carry every name; who has a strange one stays 'local'.
+      ...(user !== undefined && /^[\w.@-]{1,64}$/.test(user) && { 'x-sysclone-user': user }),
+    }
     const sent: ClientRequest = request({
       socketPath: server,
       method,

@@ -19,6 +19,7 @@ const commands: Record<string, () => Promise<Register>> = {
   rmdef: async () => (await import('./rmdef.ts')).rmdef,
   imgcapture: async () => (await import('./imgcapture.ts')).imgcapture,
   lsimage: async () => (await import('./lsimage.ts')).lsimage,
+  audit: async () => (await import('./audit.ts')).audit,
   nodeset: async () => (await import('./nodeset.ts')).nodeset,
 }
 
@@ -55,7 +56,8 @@ function wordsOf([, path = '', ...words]: string[]): string[] {
 }
 
 function api(server: string | undefined) {
-  return openApi(server ?? (process.env.SYSCLONE_SERVER || '/run/sysclone/api.sock'))
+  const user = process.env.SUDO_USER || process.env.USER
+  return openApi(server ?? (process.env.SYSCLONE_SERVER || '/run/sysclone/api.sock'), user)
 }
 
 function interrupted(): AbortSignal {
