@@ -10,6 +10,7 @@
 //   GET    /images                        -> {images: [...]}
 //   GET    /leases                        -> {leases: [...]}
 //   GET    /audit ?object=&last=          -> {entries: [{time, who, what, object, before?, after?}]}  oldest first
+//   GET    /openapi.json                  -> all of this as OpenAPI
 //   GET    /events ?node=&job=&things=    -> text/event-stream
 // Errors: 4xx and 5xx with {error, what, allowed?, object?}.
 import { Type } from 'typebox'

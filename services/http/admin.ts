@@ -13,6 +13,7 @@ import { actionRoutes } from './admin-actions.ts'
 import { auditRoutes } from './admin-audit.ts'
 import { eventRoutes } from './admin-events.ts'
 import { definitionRoutes, groupRoutes, networkRoutes, nodeRoutes, osimageRoutes } from './admin-objects.ts'
+import { openApiRoute } from './admin-openapi.ts'
 import { listenPrivately } from './private-socket.ts'
 
 export type AdminNeeds = {
@@ -55,6 +56,7 @@ export async function startAdmin(needs: AdminNeeds) {
       .code(404)
       .send({ error: 'no such resource', what: `${request.method} ${request.url.slice(0, 200)}` }),
   )
+  openApiRoute(app) // first of all: it describes what comes after it
   auditRoutes(app, needs) // before those whose changes it writes down
   nodeRoutes(app, needs)
   groupRoutes(app, needs)

@@ -1,0 +1,102 @@
+// The API described by itself: an OpenAPI 3.1 document made from the routes and the very schemas that check requests.
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { FastifyInstance, RouteOptions } from 'fastify'
+
+// What each route is for, and what it answers with. A route without a row is described by its schema alone.
+const rows: Record<string, [summary: string, answer: string]> = {
+  'GET /nodes': ['Show nodes', '{objects: [{name, attrs: {attr: text}}]}'],
+  'POST /nodes': ['Define nodes, all or none', '{objects: [name]}'],
+  'PATCH /nodes': ['Change nodes, all or none', '{objects: [name]}'],
+  'DELETE /nodes': ['Remove nodes, all or none', '{objects: [name]}'],
+  'GET /groups': ['Show groups', '{objects: [{name, attrs: {attr: text}}]}'],
+  'POST /groups': ['Define groups, all or none', '{objects: [name]}'],
+  'PATCH /groups': ['Change groups, all or none', '{objects: [name]}'],
+  'DELETE /groups': ['Remove groups, all or none', '{objects: [name]}'],
+  'GET /osimages': ['Show osimages', '{objects: [{name, attrs: {attr: text}}]}'],
+  'POST /osimages': ['Define osimages, all or none', '{objects: [name]}'],
+  'PATCH /osimages': ['Change osimages, all or none', '{objects: [name]}'],
+  'DELETE /osimages': ['Remove osimages, all or none', '{objects: [name]}'],
+  'GET /networks': ['Show the networks of the configuration', '{objects: [{name, attrs: {attr: text}}]}'],
+  'POST /definitions': ['Write definitions of any type, all or none', '{objects: [name]}'],
+  'GET /noderange': ['The nodes that a noderange names', '{names: [name]}'],
+  'POST /deployments': ['What nodes boot next', '{results: [{object, text} | {object, fault}]}'],
+  'POST /captures': ['Capture a golden client as the next version of an osimage', '{job}'],
+  'GET /images': ['The versions in the image store', '{images: [...]}'],
+  'GET /leases': ['The DHCP leases', '{leases: [...]}'],
+  'GET /audit': [
+    'Who changed what, oldest first',
+    '{entries: [{id, time, who, what, object, before?, after?}]}',
+  ],
+  'GET /events': ['The events as they happen; Last-Event-ID goes on after that one', 'Server-Sent Events'],
+  'GET /openapi.json': ['This document', 'OpenAPI 3.1'],
+}
+
+const faultSchema = {
+  type: 'object',
+  required: ['error', 'what'],
+  properties: {
+    error: { type: 'string' },
+    what: { type: 'string' },
+    allowed: { type: 'string' },
+    object: { type: 'string' },
+  },
+}
+
+/** `GET /openapi.json`; to be called before the routes are made that it shall describe. */
+export function openApiRoute(app: FastifyInstance) {
+  const routes: RouteOptions[] = []
+  app.addHook('onRoute', (route) => void routes.push(route))
+  app.get('/openapi.json', async () => renderDocument(routes))
+}
+
+function renderDocument(routes: RouteOptions[]) {
+  const paths: Record<string, Record<string, unknown>> = {}
+  for (const route of routes)
+    for (const method of [route.method].flat())
+      if (method !== 'HEAD')
+        paths[route.url] = { ...paths[route.url], [method.toLowerCase()]: operation(method, route) }
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'sysclone',
+      version: packageVersion(),
+      description: "The admin API: JSON over the server's unix socket, which its owner alone can open.",
+    },
+    paths,
+    components: { schemas: { Fault: faultSchema } },
+  }
+}
+
+function operation(method: string, { url, schema }: RouteOptions) {
+  const [summary, answer] = rows[`${method} ${url}`] ?? [`${method} ${url}`, 'done']
+  const type = url === '/events' ? 'text/event-stream' : 'application/json'
+  const fault = { 'application/json': { schema: { $ref: '#/components/schemas/Fault' } } }
+  return {
+    operationId: `${method.toLowerCase()}${url.replace(/\W+(\w?)/g, (_, letter: string) => letter.toUpperCase())}`,
+    summary,
+    ...(schema?.querystring !== undefined && { parameters: parameters(schema.querystring as Query) }),
+    ...(schema?.body !== undefined && {
+      requestBody: { required: true, content: { 'application/json': { schema: schema.body } } },
+    }),
+    responses: {
+      200: {
+        description: answer,
+        content: { [type]: { schema: { type: type === 'application/json' ? 'object' : 'string' } } },
+      },
+      default: { description: 'what was wrong, and what is allowed', content: fault },
+    },
+  }
+}
+
+type Query = { properties?: Record<string, unknown>; required?: string[] }
+const parameters = ({ properties = {}, required = [] }: Query) =>
+  Object.entries(properties).map(([name, schema]) => ({
+    name,
+    in: 'query',
+    required: required.includes(name),
+    schema,
+  }))
+
+const packageVersion = (): string =>
+  JSON.parse(readFileSync(join(import.meta.dirname, '..', '..', 'package.json'), 'utf8')).version
