@@ -16,9 +16,14 @@ const commands: Record<string, () => Promise<Register>> = {
   mkdef: async () => (await import('./mkdef.ts')).mkdef,
   lsdef: async () => (await import('./lsdef.ts')).lsdef,
   chdef: async () => (await import('./chdef.ts')).chdef,
+  import: async () => (await import('./import.ts')).importFile,
+  export: async () => (await import('./export.ts')).exportFile,
+  noderange: async () => (await import('./noderange.ts')).noderange,
+  completion: async () => (await import('./completion.ts')).completion,
   rmdef: async () => (await import('./rmdef.ts')).rmdef,
   imgcapture: async () => (await import('./imgcapture.ts')).imgcapture,
   lsimage: async () => (await import('./lsimage.ts')).lsimage,
+  'import-cluster': async () => (await import('./import-cluster.ts')).importCluster,
   audit: async () => (await import('./audit.ts')).audit,
   nodeset: async () => (await import('./nodeset.ts')).nodeset,
 }
@@ -37,7 +42,9 @@ async function main(): Promise<number> {
     .description('Capture one good Linux machine, clone it onto any number of machines over the network')
     .exitOverride()
     .showHelpAfterError('(--help shows how it is used)')
-  const wanted = Object.hasOwn(commands, args[0] ?? '') ? [args[0]!] : Object.keys(commands)
+  // What completes all commands must know them all.
+  const isAlone = Object.hasOwn(commands, args[0] ?? '') && args[0] !== 'completion'
+  const wanted = isAlone ? [args[0]!] : Object.keys(commands)
   for (const name of wanted) (await commands[name]!())(program, needs)
   try {
     await program.parseAsync(args, { from: 'user' })

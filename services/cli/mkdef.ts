@@ -7,17 +7,42 @@ import {
   objectCommand,
   printCount,
   readWords,
+  stanzaOption,
+  usage,
+  whereOf,
+  whereOption,
+  writeStanzas,
 } from './objects.ts'
+
+type Options = ObjectOptions & { d?: boolean }
 
 /** `mkdef -t node -o n[1-3] groups=compute`: all of them or none. */
 export function mkdef(program: Command, needs: Needs) {
-  const description = 'define nodes or osimages: mkdef -o n[1-3] groups=compute'
-  objectCommand(program, 'mkdef', ['node', 'osimage'], description)
+  const description = 'define nodes, groups or osimages: mkdef -o n[1-3] groups=compute'
+  objectCommand(program, 'mkdef', ['node', 'group', 'osimage'], description)
     .addHelpText('after', attributeHelp)
-    .action(async (words: string[], options: ObjectOptions, command: Command) => {
+    .option('-d', 'a dynamic group: its members are those that -w selects; the same as where=')
+    .addOption(whereOption())
+    .addOption(stanzaOption())
+    .action(async (words: string[], options: Options, command: Command) => {
       const named = readWords(words, options, command)
-      const body = { objects: needNames(named, command), attrs: named.attrs }
-      const { objects } = await needs.api(options.server).post(`/${options.t}s`, body)
-      printCount(needs, objects, 'created or modified', options)
+      const make = async () => {
+        if (options.z === undefined)
+          return (await needs.api(options.server).post(`/${options.t}s`, bodyOf())).objects
+        if (words.length > 0) usage(command, 'with -z, names and attributes are in the file')
+        return writeStanzas(needs, options, 'make')
+      }
+      printCount(needs, await make(), 'created or modified', options)
+
+      function bodyOf() {
+        return { objects: needNames(named, command), attrs: { ...named.attrs, ...dynamic() } }
+      }
+      function dynamic(): { where?: string } {
+        const where = whereOf(options)
+        if (options.d && options.t !== 'group') usage(command, '-d is for -t group')
+        if (options.d && where === undefined) usage(command, '-d needs -w attr==value')
+        if (!options.d && where !== undefined) usage(command, '-w needs -t group -d')
+        return where === undefined ? {} : { where }
+      }
     })
 }

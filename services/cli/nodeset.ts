@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError } from 'commander'
+import { noderangeOf } from './files.ts'
 import { type Needs, type Shared, serverCommand } from './needs.ts'
 
 type BootState = { state: 'osimage' | 'boot' | 'offline' | 'stat'; image?: string; version?: number }
@@ -10,7 +11,10 @@ export function nodeset(program: Command, { api, print }: Needs) {
     .argument('<noderange>')
     .argument('<state>', 'osimage[=IMAGE[:VERSION]] | boot | offline | stat', parseBootState)
     .action(async (noderange: string, state: BootState, { server, json }: Shared) => {
-      const { results } = await api(server).post('/deployments', { noderange, ...state })
+      const { results } = await api(server).post('/deployments', {
+        noderange: noderangeOf(noderange),
+        ...state,
+      })
       print.perObject(results, { json })
     })
 }

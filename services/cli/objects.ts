@@ -1,11 +1,12 @@
 // How the definition commands name objects and attributes: `-t TYPE -o NAMES attr=value ...`, or the names first.
 import { type Command, Option } from 'commander'
-import type { AttributeTable } from '../../src/attribute.ts'
-import { osimageAttributes } from '../../src/image/osimage.ts'
-import { nodeAttributes } from '../../src/node/attributes.ts'
+import type { DefinitionType } from '../../src/definition/definition.ts'
+import { parseStanzas } from '../../src/definition/stanza.ts'
+import { attributeTables, writeFile } from './definition-files.ts'
+import { noderangeOf } from './files.ts'
 import { type Needs, type Shared, serverCommand } from './needs.ts'
 
-export type ObjectOptions = Shared & { t: string; o?: string }
+export type ObjectOptions = Shared & { t: string; o?: string; w?: string[]; z?: string | true }
 export type Named = { objects: string | undefined; attrs: Record<string, string> }
 
 /** A definition command: its type option knows `types`, the first of them is meant without it. */
@@ -16,35 +17,63 @@ export function objectCommand(program: Command, name: string, types: string[], d
     .option('-o <names>', 'names, with commas between; for nodes a noderange')
 }
 
+/** Selections; several must all hold. */
+export const whereOption = () =>
+  new Option('-w <selection>', 'only where attr==value, !=, =~ or !~ a pattern; may be repeated').argParser(
+    (text: string, before: string[] | undefined) => [...(before ?? []), text],
+  )
+export const whereOf = ({ w }: { w?: string[] }): string | undefined => w?.join('::')
+
+export const stanzaOption = () =>
+  new Option('-z [file]', 'read the objects from a stanza file, or the standard input').conflicts(['o', 'w'])
+
+/** `-z`: what the stanzas say, all or nothing. */
+export async function writeStanzas(
+  needs: Needs,
+  { z, t, server }: ObjectOptions,
+  mode: 'make' | 'change',
+): Promise<string[]> {
+  const parse = (text: string) => parseStanzas(text, t as DefinitionType)
+  return writeFile(needs.api(server), z === true ? '-' : z!, mode, parse)
+}
+
 /** Every attribute that can be set, for the help of the commands that set them. */
 export function attributeHelp(): string {
-  const rows = (table: AttributeTable<any>) =>
-    Object.entries(table)
-      .filter(([, { set }]) => set)
-      .map(([name, { describe }]) => `  ${name.padEnd(16)}${describe}`)
-  const lists = [
-    ['', 'Attributes of a node:', ...rows(nodeAttributes)],
-    ['', 'Attributes of an osimage:', ...rows(osimageAttributes)],
-  ]
-  return lists.flat().join('\n')
+  return Object.entries(attributeTables)
+    .flatMap(([type, table]) => [
+      '',
+      `Attributes of a${/^[aeiou]/.test(type) ? 'n' : ''} ${type}:`,
+      ...Object.entries(table)
+        .filter(([, { set }]) => set)
+        .map(([name, { describe }]) => `  ${name.padEnd(16)}${describe}`),
+    ])
+    .join('\n')
 }
 
 /** Words with `=` are attributes; one without is the names, as after -o. */
-export function readWords(words: string[], { o }: { o?: string }, command: Command): Named {
+export function readWords(words: string[], { o, t }: { o?: string; t: string }, command: Command): Named {
   const attrs: Record<string, string> = {}
   const names: string[] = o === undefined ? [] : [o]
   for (const word of words) {
-    const [, attribute, value] = /^([A-Za-z]\w*)=(.*)$/s.exec(word) ?? []
+    const [, attribute, value] = /^([A-Za-z]\w*)=(?![=~])(.*)$/s.exec(word) ?? []
     if (attribute === undefined) names.push(word)
     else if (Object.hasOwn(attrs, attribute)) usage(command, `${attribute} is given twice`)
     else attrs[attribute] = value!
   }
-  return { objects: names.length === 0 ? undefined : names.join(), attrs }
+  if (names.length === 0) return { objects: undefined, attrs }
+  return { objects: t === 'node' ? noderangeOf(names.join()) : names.join(), attrs }
 }
 
 /** The names, which commands that change something do not do without. */
 export function needNames({ objects }: Named, command: Command): string[] {
   return objects === undefined ? usage(command, 'names are needed: -o NAMES') : [objects]
+}
+
+/** Names, or selections in their place. */
+export function namesOrWhere({ objects }: Named, options: ObjectOptions, command: Command) {
+  const where = whereOf(options)
+  if (where === undefined && objects === undefined) usage(command, 'names are needed: -o NAMES, or -w')
+  return { ...(objects !== undefined && { objects: [objects] }), ...(where !== undefined && { where }) }
 }
 
 /** Ends the command as a mistake in how it was typed. */

@@ -7,7 +7,14 @@ export type Print = ReturnType<typeof openPrint>
 
 export function openPrint({ out, err, isTty, columns }: Io) {
   let failed = false
-  const line = (text: string) => out(`${harmless(text)}\n`)
+  /** Many lines are written at once. */
+  const line = (text: string | readonly string[]) =>
+    out(
+      [text]
+        .flat()
+        .map((each) => `${harmless(each)}\n`)
+        .join(''),
+    )
 
   /** `object: error (what; allowed)`; the command fails. */
   function fault(each: Fault) {

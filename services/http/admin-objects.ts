@@ -68,6 +68,11 @@ export function networkRoutes(app: FastifyInstance, { networks }: AdminNeeds) {
   })
 }
 
+function named(objects: string): string {
+  if (wordsOf(objects).length > 0) return objects
+  throw new UserError('a name is missing', { what: JSON.stringify(objects.slice(0, 80)) })
+}
+
 const listed = (names: string[]) =>
   names.length > 5 ? `${names.slice(0, 5)},... (${names.length})` : names.join()
 
@@ -85,7 +90,7 @@ function objectRoutes(
   }
   /** Which objects: those that are named, or selected, or both. */
   async function meant(where: string | undefined, objects: string | undefined): Promise<string> {
-    if (where === undefined && objects !== undefined) return objects
+    if (where === undefined && objects !== undefined) return named(objects)
     if (where === undefined) throw new UserError('bad request', { what: 'neither objects nor where' })
     const names = await kind.select(parseSelections(where), objects)
     if (names.length === 0) throw new UserError(`no ${what} is so`, { what: where, status: 404 })
@@ -98,7 +103,7 @@ function objectRoutes(
     ),
   }))
   typed.post(path, { schema: { body: Define } }, async ({ body }) =>
-    done('mkdef', await kind.define(body.objects.join(), { op: 'set', attrs: body.attrs })),
+    done('mkdef', await kind.define(named(body.objects.join()), { op: 'set', attrs: body.attrs })),
   )
   typed.patch(path, { schema: { body: Modify } }, async ({ body }) =>
     done(

@@ -264,7 +264,7 @@ const refused: [words: string[], code: number, err: RegExp][] = [
   [['mkdef', 'groups=all'], 2, /names are needed/],
   [['chdef', 'n1'], 2, /attr=value is needed/],
   [['chdef', 'n1', '-p', '-m', 'groups=x'], 2, /cannot be used with/],
-  [['mkdef', '-t', 'network', '-o', 'x'], 2, /Allowed choices are node, osimage/],
+  [['mkdef', '-t', 'network', '-o', 'x'], 2, /Allowed choices are node, group, osimage/],
   [['nodeset', 'n1', 'shell'], 2, /Allowed: osimage/],
   [['nodeset', 'n1'], 2, /missing required argument 'state'/],
   [['imgcapture', 'n1', '-t', 'diskless', '-o', 'x'], 2, /Allowed choices are sysclone/],
