@@ -51,7 +51,8 @@ test('a clone that netboots once more goes to its disk: the same machine, a new 
   const before = result.clones[name]!
   expect(identity).toEqual({ ...before, bootId: identity.bootId })
   expect(identity.bootId).not.toBe(before.bootId)
-  expect(console).not.toMatch(/sysclone: /)
+  expect(console).toContain(`sysclone: ${name}: boot from its own disk`)
+  expect(console).not.toMatch(/sysclone: [a-z]+ \d+%/) // how the installer speaks
 })
 
 test('a disk that is too small is refused with numbers before anything is written', () => {
