@@ -44,6 +44,7 @@ export function explainNoderange(text: string, known: Known): { names: string[];
 
   function namesOfPart({ chain, excluded }: Part, depth: number): readonly string[] {
     const [first, ...others] = chain
+    if (others.length === 0) return namesOfTerm(first!, depth, excluded ? 'left out: ' : '')
     return others.reduce(
       (names, term) => {
         const both = new Set(namesOfTerm(term, depth, 'and in '))
@@ -54,17 +55,17 @@ export function explainNoderange(text: string, known: Known): { names: string[];
   }
 
   function namesOfTerm(term: Term, depth: number, before: string): readonly string[] {
-    const reading: Reading = { text: term.text, how: before, names: [], depth }
-    readings.push(reading)
+    const place = readings.push({ text: term.text, how: before, names: [], depth }) - 1
     const { how, names } =
       term.kind === 'list'
         ? { how: 'a list', names: namesOfList(term.parts, depth + 1) }
         : readTerm(term, known)
     said += names.length
     bounded(said, text, MAX_SAID)
-    const there = names.filter((name) => known.nodes.has(name))
-    if (there.length < names.length) missing.push(...names.filter((name) => !known.nodes.has(name)))
-    Object.assign(reading, { how: before + how, names: there })
+    const unknown = names.filter((name) => !known.nodes.has(name))
+    for (const name of unknown) missing.push(name)
+    const there = unknown.length === 0 ? names : names.filter((name) => known.nodes.has(name))
+    readings[place] = { text: term.text, how: before + how, names: there, depth }
     return there
   }
 
@@ -125,6 +126,9 @@ type Part = { excluded: boolean; chain: Term[] }
 function parseNoderange(text: string): Part[] {
   if (text.length > MAX_TEXT) throw fault('too long', `${text.length} characters`, `${MAX_TEXT}`)
   let at = 0
+  const start = /([A-Za-z]\w*)(=~|!~)\//y
+  const hasPatterns = text.includes('~')
+  const plain = /[^,@()[\]]*/y
   const skipBlanks = () => {
     while (text[at] === ' ' || text[at] === '\t') at += 1
   }
@@ -161,9 +165,8 @@ function parseNoderange(text: string): Part[] {
       if (!accept(')')) throw fault('parentheses do not match', text)
       return { kind: 'list', text: text.slice(from, at), parts }
     }
-    const start = /([A-Za-z]\w*)(=~|!~)\//y
     start.lastIndex = at
-    if (start.test(text)) {
+    if (hasPatterns && start.test(text)) {
       at = start.lastIndex - 1
       betweenSlashes()
     } else skipName()
@@ -171,14 +174,13 @@ function parseNoderange(text: string): Part[] {
     if (said === '') throw fault('a name is missing', text)
     if (said.length > MAX_TERM) throw fault('too long', said, `${MAX_TERM} characters`)
     if (said.startsWith('^')) return { kind: 'file', text: said, path: said.slice(1), from, to: at }
-    if (/^[A-Za-z]\w*(==|!=|=~|!~)/.test(said))
+    if (/[=~]/.test(said) && /^[A-Za-z]\w*(==|!=|=~|!~)/.test(said))
       return { kind: 'selection', text: said, selection: parseSelection(said) }
     return { kind: 'name', text: said }
   }
 
   /** To the next comma, at sign or parenthesis that is not inside brackets. */
   function skipName() {
-    const plain = /[^,@()[\]]*/y
     for (;;) {
       plain.lastIndex = at
       plain.test(text)
