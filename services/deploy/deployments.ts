@@ -68,12 +68,21 @@ export async function openDeployments(needs: Needs) {
     ofNode.set(after.node, after)
     const moved = after.state !== before.state || after.attempt !== before.attempt
     // Percent alone need not survive a crash: the node says it again within a second.
-    if (moved || after.nonce !== before.nonce || after.phase !== before.phase) await keep(after)
+    if (moved || after.nonce !== before.nonce || after.phase !== before.phase) await keep(after, before)
     if (moved) await announce(before, after)
     return effect
   }
 
-  const keep = (deployment: Deployment) => inOrder(() => stored.put(deployment))
+  /** What can not be stored has not happened: asked again, the same event must do the same. */
+  async function keep(after: Deployment, before: Deployment | undefined): Promise<void> {
+    try {
+      await inOrder(() => stored.put(after))
+    } catch (error) {
+      if (ofNode.get(after.node) === after)
+        before ? ofNode.set(after.node, before) : ofNode.delete(after.node)
+      throw error
+    }
+  }
 
   /** One write at a time, so that two changes of one node can't lose each other. */
   function inOrder(write: () => Promise<void>): Promise<void> {
@@ -198,7 +207,7 @@ export async function openDeployments(needs: Needs) {
     )
     const before = ofNode.get(name)
     ofNode.set(name, deployment)
-    await keep(deployment)
+    await keep(deployment, before)
     // One that was given up must not come back when the newer one is dismissed.
     if (before && !isDone(before)) await inOrder(() => stored.remove(before.id))
     await updateNode(name, ({ offline: _, ...rest }) => ({ ...rest, osimage: imageName }))
@@ -249,8 +258,8 @@ export async function openDeployments(needs: Needs) {
   }
 
   async function dismiss(d: Deployment) {
-    ofNode.delete(d.node)
     await inOrder(() => stored.remove(d.id))
+    if (ofNode.get(d.node)?.id === d.id) ofNode.delete(d.node)
     emit('node.state', { node: d.node, deployment: d.id, from: d.state, to: 'none', why: 'nodeset' })
   }
 

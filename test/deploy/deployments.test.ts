@@ -62,6 +62,7 @@ async function setUp(node: Partial<Node> = {}) {
   const world = {
     time: 1_000_000,
     up: false,
+    full: false,
     refuse: undefined as UserError | undefined,
     osimages: [rescue] as Osimage[],
   }
@@ -77,8 +78,14 @@ async function setUp(node: Partial<Node> = {}) {
       osimages: { list: async () => [{ name: image.name, addkcmdline: 'quiet' }, ...world.osimages] },
       stored: {
         list: async () => [...stored.values()],
-        put: async (d) => void stored.set(d.id, d),
-        remove: async (id) => void stored.delete(id),
+        put: async (d) => {
+          if (world.full) throw new UserError('the disk of the database is full', { what: 'x', status: 507 })
+          stored.set(d.id, d)
+        },
+        remove: async (id) => {
+          if (world.full) throw new UserError('the disk of the database is full', { what: 'x', status: 507 })
+          stored.delete(id)
+        },
       },
       images: { get: (name, version) => (name === 'img' && (version ?? 1) === 1 ? image : undefined) },
       ramdisk: () => blob('4'),
@@ -294,4 +301,19 @@ test('an install that was given up does not come back after a rescue and a resta
   await deployments.setState(n1, 'boot')
   expect(stored.size).toBe(0)
   expect(await (await open()).stat(n1)).toBe('boot')
+})
+
+test('a disk that is full: what can not be stored has not happened, and asked again it happens', async () => {
+  const { deployments, world, deltas, session, nodes } = await installing()
+  const pushed = deltas.length
+  world.full = true
+  const finish = () => deployments.finish({ session, result: 'ok', receipt }, peer)
+  expect(await caught(finish())).toMatchObject({ status: 507 })
+  expect([await deployments.stat(n1), deltas.length]).toEqual(['img:1 installing start 0%', pushed])
+  expect(await caught(deployments.arm(n1, rescue.name))).toMatchObject({ status: 507 })
+  expect(await caught(deployments.setState(n1, 'boot'))).toMatchObject({ status: 507 })
+  expect(await deployments.stat(n1)).toBe('img:1 installing start 0%')
+  world.full = false
+  await finish()
+  expect([await deployments.stat(n1), nodes.get(n1)!.status]).toEqual(['img:1 installed', 'installed'])
 })
