@@ -16,9 +16,13 @@ export function exportFile(program: Command, needs: Needs) {
     .addOption(new Option('-t <type>', 'only this type; CSV: default node').choices([...definitionTypes]))
     .option('-o <names>', 'only these: needs -t; for nodes a noderange')
     .addOption(new Option('--format <format>', 'how').choices(['csv', 'yaml', 'stanza']).default('yaml'))
-    .action(async ({ server, t, o, format }: Options, command: Command) => {
+    .action(async ({ server, json, t, o, format }: Options, command: Command) => {
       if (o !== undefined && t === undefined) usage(command, '-o needs -t')
-      const types: DefinitionType[] = t ? [t] : format === 'csv' ? ['node'] : ['osimage', 'group', 'node']
+      const types: DefinitionType[] = t
+        ? [t]
+        : format === 'csv' && !json
+          ? ['node']
+          : ['osimage', 'group', 'node']
       const client = needs.api(server)
       const objects = t === 'node' && o !== undefined ? noderangeOf(o) : o
       const all: Unplaced[] = []
@@ -26,7 +30,19 @@ export function exportFile(program: Command, needs: Needs) {
         const shown = (await client.get(`/${type}s`, { objects })).objects
         for (const each of shown) all.push(definitionOf(type, each))
       }
-      if (format === 'csv') needs.print.raw(renderCsv(types[0]!, all))
+      if (json) needs.print.json(byType(all))
+      else if (format === 'csv') needs.print.raw(renderCsv(types[0]!, all))
       else needs.print.raw(format === 'yaml' ? renderYaml(all) : renderStanzas(all))
     })
+}
+
+/** Type, name, attribute, value. */
+function byType(all: Unplaced[]): Record<string, Record<string, Record<string, string>>> {
+  const groups = Map.groupBy(all, ({ type }) => type)
+  return Object.fromEntries(
+    [...groups].map(([type, some]) => [
+      type,
+      Object.fromEntries(some.map(({ name, attrs }) => [name, attrs])),
+    ]),
+  )
 }

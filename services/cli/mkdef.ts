@@ -21,8 +21,8 @@ export function mkdef(program: Command, needs: Needs) {
   const description = 'define nodes, groups or osimages: mkdef -o n[1-3] groups=compute'
   objectCommand(program, 'mkdef', ['node', 'group', 'osimage'], description)
     .addHelpText('after', attributeHelp)
-    .option('-d', 'a dynamic group: its members are those that -w selects; the same as where=')
-    .addOption(whereOption())
+    .option('-d', 'a dynamic group, of those nodes that -w selects; the same as where=')
+    .addOption(whereOption('who is in it: attr==value, !=, =~ or !~ a pattern; may be repeated'))
     .addOption(stanzaOption())
     .action(async (words: string[], options: Options, command: Command) => {
       const named = readWords(words, options, command)

@@ -18,10 +18,11 @@ export function objectCommand(program: Command, name: string, types: string[], d
 }
 
 /** Selections; several must all hold. */
-export const whereOption = () =>
-  new Option('-w <selection>', 'only where attr==value, !=, =~ or !~ a pattern; may be repeated').argParser(
-    (text: string, before: string[] | undefined) => [...(before ?? []), text],
-  )
+export const whereOption = (describe = 'only where attr==value, !=, =~ or !~ a pattern; may be repeated') =>
+  new Option('-w <selection>', describe).argParser((text: string, before: string[] | undefined) => [
+    ...(before ?? []),
+    text,
+  ])
 export const whereOf = ({ w }: { w?: string[] }): string | undefined => w?.join('::')
 
 export const stanzaOption = () =>

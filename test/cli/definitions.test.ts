@@ -198,6 +198,12 @@ describe('export and import', () => {
       expect((await run(['export', ...of, '--format', format])).out).toBe(saved)
     })
 
+  test('JSON is for programs', async () => {
+    await run(['chdef', 'n1', 'lock=1'])
+    const { node, group } = JSON.parse((await run(['export', '--json'])).out)
+    expect([node.n1, group.compute]).toEqual([{ groups: 'compute', lock: '1' }, { members: 'n1,n2,n3' }])
+  })
+
   test('a fault names its line, and nothing is written', async () => {
     const before = await store.nodes.list()
     const csv = file('bad.csv', 'node,arch,mac\nn1,x86_64,\nx1,x86_64,525400000001\nx2,,52:54:0:0:0:1\n')
