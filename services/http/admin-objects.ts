@@ -166,6 +166,8 @@ function osimageKind({ store, images, keepFiles, nodesChanged }: AdminNeeds): Ki
       if (captured) throw inUse(captured.name, `version ${captured.version} is in the image store`)
       for (const name of names) {
         const [user, ...more] = await usersOf([name])
+        const group = (await store.groups.list()).find(({ osimage }) => osimage === name)
+        if (group) throw inUse(name, `osimage of group ${group.name}`)
         if (user) throw inUse(name, `osimage of ${user}${more.length ? ` and ${more.length} more` : ''}`)
       }
       await store.osimages.remove(names)
@@ -177,7 +179,7 @@ function osimageKind({ store, images, keepFiles, nodesChanged }: AdminNeeds): Ki
 const inUse = (name: ImageName, what: string) =>
   new UserError('the osimage is in use', {
     what,
-    allowed: 'osimages without versions and nodes',
+    allowed: 'osimages without versions, nodes and groups',
     object: name,
     status: 409,
   })

@@ -36,7 +36,16 @@ export async function writeDefinitions(needs: Needs, entries: Entry[], { mode, o
     await checkOsimages(scope, [...nodes, ...groups])
     return [...new Set([...named, ...moved, ...(await usersOf(scope, images))])]
   })
-  nodesChanged(touched)
+  nodesChanged([...new Set([...touched, ...(await bootingOf(images))])])
+
+  /** Nodes that boot one of these right now, whatever osimage they have. */
+  async function bootingOf(changed: Entry[]): Promise<NodeName[]> {
+    if (changed.length === 0) return []
+    const names = new Set<string>(changed.map(({ name }) => name))
+    return (await store.deployments.listOpen())
+      .filter(({ image }) => names.has(image))
+      .map(({ node }) => node)
+  }
 
   async function writeImages({ osimages }: Definitions) {
     for (const entry of images) {

@@ -513,7 +513,7 @@ test('osimages, images, networks, leases, noderange and captures', async () => {
 
 test('a boot-only osimage: defined with its files, booted, not captured into, not removed while it is used', async () => {
   const kept: string[][] = []
-  const { call, store, asked } = await server({
+  const { call, store, asked, changed } = await server({
     async keepFiles(paths) {
       if (paths.includes('/none'))
         throw new UserError('the file can not be read', { what: '/none: ENOENT', status: 400 })
@@ -550,10 +550,20 @@ test('a boot-only osimage: defined with its files, booted, not captured into, no
   const d = { id: 'd', node: 'n1' as NodeName, image: 'rescue' as ImageName, digest, ...at }
   await store.deployments.put({ ...d, state: 'booting' })
   expect(await store.deployments.get('d')).toEqual({ ...d, state: 'booting' })
+  const inUse = { status: 409, body: { error: 'the osimage is in use' } }
+  expect(await call('DELETE', '/osimages', { objects: ['rescue'] })).toMatchObject(inUse)
+  // A file that is put in again changes what its nodes boot, whatever osimage they have by now.
+  const entries = [{ type: 'osimage', name: 'rescue', attrs: { kcmdline: 'nofb ro' } }]
+  expect((await call('POST', '/definitions', { mode: 'change', entries })).status).toBe(200)
+  expect(changed.at(-1)).toBe('n1')
+  await store.deployments.remove('d')
+  await store.groups.put({ name: 'compute', osimage: 'rescue' as ImageName })
   expect(await call('DELETE', '/osimages', { objects: ['rescue'] })).toMatchObject({
-    status: 409,
-    body: { error: 'the osimage is in use' },
+    ...inUse,
+    body: { what: 'osimage of group compute' },
   })
+  await store.groups.put({ name: 'compute' })
+  expect((await call('DELETE', '/osimages', { objects: ['rescue'] })).status).toBe(200)
 })
 
 test('a bug is an internal error without a stack, and an event', async () => {

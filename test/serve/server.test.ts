@@ -1,5 +1,5 @@
 // The real processes, spoken to as machines and admins do. Installing itself is tested in QEMU (test/vm).
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { ImageVersion } from '../../src/image/version.ts'
@@ -179,6 +179,19 @@ test('a second server on the same socket is refused', () => {
   expect(second.code).toBe(1)
   expect(second.err).toMatch(/already|in use/)
   expect(second.err).not.toContain('internal error')
+})
+
+test('a damaged database: named in one line, and nothing starts', () => {
+  const stateDir = join(world.folder, 'damaged')
+  mkdirSync(stateDir)
+  writeFileSync(join(stateDir, 'sysclone.db'), 'SQLite format 3\0'.repeat(1000))
+  const config = join(world.folder, 'damaged.yaml')
+  const text = `stateDir: ${stateDir}\nnetworks: [{ interface: br0, subnet: 10.99.0.0/24, address: 10.99.0.1 }]\n`
+  writeFileSync(config, `${text}api: { socket: ${join(world.folder, 'damaged.sock')} }\n`)
+  const { code, err } = world.serveOnce(config)
+  expect(code).toBe(1)
+  expect(err).toMatch(/sysclone\.db: the database (is damaged|can not be opened) /)
+  expect(err.split('\n').filter((line) => line.startsWith('    at '))).toEqual([])
 })
 
 test('a bad configuration: file, line, key, and nothing starts', () => {
