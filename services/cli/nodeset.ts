@@ -6,7 +6,8 @@ type BootState = { state: 'osimage' | 'boot' | 'offline' | 'stat'; image?: strin
 
 /** `nodeset RANGE osimage=IMG[:VERSION]|boot|offline|stat`: what nodes boot next. */
 export function nodeset(program: Command, { api, print }: Needs) {
-  const description = 'what nodes boot next: an osimage is installed, their own disk, nothing; stat shows it'
+  const description =
+    'what nodes boot next: an osimage (boot-only ones until the next nodeset), their own disk, nothing; or stat'
   serverCommand(program, 'nodeset', description)
     .argument('<noderange>')
     .argument('<state>', 'osimage[=IMAGE[:VERSION]] | boot | offline | stat', parseBootState)
