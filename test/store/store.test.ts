@@ -1,10 +1,15 @@
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import fc from 'fast-check'
+import { Kysely, sql } from 'kysely'
+import { Migrator } from 'kysely/migration'
 import { afterAll, expect, onTestFinished, test } from 'vitest'
+import { migrations } from '../../services/store/migrations.ts'
+import { sqliteDialect } from '../../services/store/sqlite.ts'
 import { openStore } from '../../services/store/store.ts'
+import type { Tables } from '../../services/store/tables.ts'
 import type { Digest, ImageName, Ipv4, Mac, NodeName } from '../../src/address.ts'
 import type { Deployment } from '../../src/deploy/deployment.ts'
 import type { Osimage } from '../../src/image/osimage.ts'
@@ -255,4 +260,35 @@ test('a database of a newer version, and a file that is none, are refused and le
   expect(statSync(other).size).toBe(3100)
   const below = join(other, 'x.db')
   await expect(openStore(below)).rejects.toThrow(`${below}: the database can not be opened`)
+})
+
+test('a database of the first version is brought up to date, with what is in it', async () => {
+  const path = newPath()
+  mkdirSync(join(path, '..'))
+  const [first] = Object.entries(migrations)
+  const db = new Kysely<Tables>({ dialect: sqliteDialect(path) })
+  const provider = { getMigrations: async () => Object.fromEntries([first!]) }
+  expect((await new Migrator({ db, provider }).migrateToLatest()).error).toBeUndefined()
+  await sql`insert into node (name, "groups", mac) values ('n1', '["a"]', '[]')`.execute(db)
+  await db.destroy()
+  const { nodes, groups } = await newStore(path)
+  expect(await nodes.list()).toEqual([node('n1', { groups: ['a'] })])
+  await groups.put({ name: 'a', priority: 1, where: 'arch==' })
+  expect(await groups.list()).toEqual([{ name: 'a', priority: 1, where: 'arch==' }])
+})
+
+test('groups: every field comes back', async () => {
+  const { groups, atomically } = await newStore()
+  const whole = { name: 'a', where: 'arch==', priority: 0, osimage: 'img' as ImageName, usercomment: 'x' }
+  await groups.put({ name: 'b' })
+  await groups.put(whole)
+  expect(await groups.list()).toEqual([whole, { name: 'b' }])
+  await groups.put({ name: 'a' })
+  const failed = atomically(async (inside) => {
+    await inside.groups.remove(['b'])
+    await inside.nodes.create([node('n1')])
+    throw new Error('no')
+  })
+  await expect(failed).rejects.toThrow('no')
+  expect(await groups.list()).toEqual([{ name: 'a' }, { name: 'b' }])
 })
