@@ -696,6 +696,14 @@ test('groups and selections that are refused', async () => {
   expect([await store.nodes.list(), await store.groups.list()]).toEqual(before)
 })
 
+test('an osimage that a group has is not removed', async () => {
+  const { call, store } = await server()
+  await store.osimages.put({ name: 'other' as ImageName })
+  await call('POST', '/groups', { objects: ['g'], attrs: { osimage: 'other' } })
+  const answer = await call('DELETE', '/osimages', { objects: ['other'] })
+  expect(answer).toMatchObject({ status: 409, body: { object: 'other', what: 'osimage of group g' } })
+})
+
 test('nodeset osimage takes the image of the foremost group when the node has none', async () => {
   const { call, asked, store } = await server()
   for (const name of ['alpha', 'beta', 'img2']) await store.osimages.put({ name: name as ImageName })
