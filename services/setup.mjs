@@ -10,7 +10,8 @@ import { delimiter, dirname, join } from 'node:path'
 
 const root = join(import.meta.dirname ?? dirname(new URL(import.meta.url).pathname), '..')
 const node24 = join(root, 'node_modules', `node-linux-${process.arch}`, 'bin', 'node')
-const cli = [node24, '--disable-warning=ExperimentalWarning', join(root, 'services/cli/main.ts')]
+const quiet = '--disable-warning=ExperimentalWarning'
+const cli = [node24, quiet, join(root, 'services/cli/main.ts')]
 
 // Debian packages, by what they are for. Those that build what nodes load are named beside their build scripts.
 const bootfiles = ['ramdisk', 'loaders'].flatMap((folder) =>
@@ -41,6 +42,10 @@ const commands = {
     packages: () => [...node, ...bootfiles, ...testPeers],
     run: (args) => [...checks(), vitest('vitest.config.ts', args)],
   },
+  bench: {
+    packages: () => node,
+    run: () => ['boot', 'objects'].map((name) => [node24, quiet, join(root, 'test/bench', `${name}.ts`)]),
+  },
   'test:vm': {
     packages: () => [...node, ...bootfiles, ...lab],
     run: (args) => [vitest('test/vm/vitest.config.ts', args)],
@@ -66,7 +71,6 @@ function checks() {
 function vitest(config, args) {
   const report = process.env.SYSCLONE_TEST_REPORT
   const reporters = report ? ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`] : []
-  const quiet = '--disable-warning=ExperimentalWarning'
   return [
     node24,
     quiet,

@@ -7,7 +7,7 @@ import { type Fault, faultOf, UserError } from '../../src/fault.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import { osimageFor } from '../../src/node/group.ts'
 import type { Node } from '../../src/node/node.ts'
-import type { AdminNeeds } from './admin.ts'
+import type { AdminNeeds } from './admin-needs.ts'
 import { inRange, readRange } from './admin-range.ts'
 import { Capture, Deploy, Expression } from './admin-schemas.ts'
 

@@ -3,7 +3,7 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { NewEntry } from '../store/audit.ts'
-import type { AdminNeeds } from './admin.ts'
+import type { AdminNeeds } from './admin-needs.ts'
 import { LastChanges } from './admin-schemas.ts'
 
 type Attrs = Record<string, string>

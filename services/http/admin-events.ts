@@ -4,7 +4,7 @@ import type { ServerResponse } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
 import type { Event } from '../../src/events.ts'
-import type { AdminNeeds } from './admin.ts'
+import type { AdminNeeds } from './admin-needs.ts'
 import { Watch } from './admin-schemas.ts'
 
 const HEARTBEAT_MS = 15_000

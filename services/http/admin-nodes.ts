@@ -9,7 +9,7 @@ import { groupAttributes, groupsOf, type Membership, noNode } from '../../src/no
 import type { Node } from '../../src/node/node.ts'
 import { spellNames } from '../../src/noderange.ts'
 import { selectsAll } from '../../src/selection.ts'
-import type { AdminNeeds } from './admin.ts'
+import type { AdminNeeds } from './admin-needs.ts'
 import type { Kind, Shown } from './admin-objects.ts'
 import { inRange } from './admin-range.ts'
 import { type Entry, type Mode, noSuch, writeDefinitions } from './definitions.ts'

@@ -12,7 +12,7 @@ import { changeOsimage, filesToRead, osimageAttributes } from '../../src/image/o
 import { subnetText } from '../../src/node/attributes.ts'
 import type { Network } from '../../src/node/network.ts'
 import { parseSelections, type Selection, selectsAll } from '../../src/selection.ts'
-import type { AdminNeeds } from './admin.ts'
+import type { AdminNeeds } from './admin-needs.ts'
 import { groupKind, nodeKind } from './admin-nodes.ts'
 import { Define, Definitions, List, Modify, Remove } from './admin-schemas.ts'
 import { noSuch, writeDefinitions } from './definitions.ts'

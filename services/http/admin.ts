@@ -1,43 +1,14 @@
 // The admin API: JSON over a unix socket that only its owner can open. The command line is its first client.
 import { TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
 import fastify from 'fastify'
-import type { ImageName, NodeName } from '../../src/address.ts'
-import type { Event } from '../../src/events.ts'
 import { type Fault, faultOf, UserError } from '../../src/fault.ts'
-import type { ReadFiles } from '../../src/image/osimage.ts'
-import type { ImageVersion } from '../../src/image/version.ts'
-import type { Network } from '../../src/node/network.ts'
-import type { Emit } from '../emit.ts'
-import type { Store } from '../store/store.ts'
 import { actionRoutes } from './admin-actions.ts'
 import { auditRoutes } from './admin-audit.ts'
 import { eventRoutes } from './admin-events.ts'
+import type { AdminNeeds } from './admin-needs.ts'
 import { definitionRoutes, groupRoutes, networkRoutes, nodeRoutes, osimageRoutes } from './admin-objects.ts'
 import { openApiRoute } from './admin-openapi.ts'
 import { listenPrivately } from './private-socket.ts'
-
-export type AdminNeeds = {
-  socket: string
-  store: Store
-  networks: readonly Network[]
-  images: {
-    list(): ImageVersion[]
-    get(name: ImageName, version?: number): ImageVersion | undefined
-  }
-  deploy: {
-    /** Answers with xCAT's word for it: 'sysclone debian12-x86_64'. */
-    arm(node: NodeName, image: ImageName, version?: number): Promise<string>
-    setState(node: NodeName, state: 'boot' | 'offline'): Promise<string>
-    stat(node: NodeName): Promise<string>
-  }
-  capture(request: { node: NodeName; image: ImageName; acceptHostkey?: string }): Promise<{ job: string }>
-  /** Reads files on the server and keeps what they hold. */
-  keepFiles(paths: string[]): Promise<ReadFiles>
-  leases(): Promise<unknown[]>
-  nodesChanged(names: NodeName[]): void
-  subscribe(listener: (event: Event) => void): () => void
-  emit: Emit
-}
 
 /** Serves the admin API on `socket` until it is closed. */
 export async function startAdmin(needs: AdminNeeds) {

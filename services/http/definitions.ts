@@ -9,7 +9,7 @@ import { changeGroup, checkDynamic, groupsOf } from '../../src/node/group.ts'
 import type { Node } from '../../src/node/node.ts'
 import { expandNoderange } from '../../src/noderange.ts'
 import type { Definitions } from '../store/store.ts'
-import type { AdminNeeds } from './admin.ts'
+import type { AdminNeeds } from './admin-needs.ts'
 import { knownOf } from './admin-range.ts'
 
 export type Entry = { type: 'node' | 'group' | 'osimage'; name: string; attrs: Record<string, string> }

@@ -1,0 +1,31 @@
+// What the routes of the admin API are given; main.ts brings it together.
+import type { ImageName, NodeName } from '../../src/address.ts'
+import type { Event } from '../../src/events.ts'
+import type { ReadFiles } from '../../src/image/osimage.ts'
+import type { ImageVersion } from '../../src/image/version.ts'
+import type { Network } from '../../src/node/network.ts'
+import type { Emit } from '../emit.ts'
+import type { Store } from '../store/store.ts'
+
+export type AdminNeeds = {
+  socket: string
+  store: Store
+  networks: readonly Network[]
+  images: {
+    list(): ImageVersion[]
+    get(name: ImageName, version?: number): ImageVersion | undefined
+  }
+  deploy: {
+    /** Answers with xCAT's word for it: 'sysclone debian12-x86_64'. */
+    arm(node: NodeName, image: ImageName, version?: number): Promise<string>
+    setState(node: NodeName, state: 'boot' | 'offline'): Promise<string>
+    stat(node: NodeName): Promise<string>
+  }
+  capture(request: { node: NodeName; image: ImageName; acceptHostkey?: string }): Promise<{ job: string }>
+  /** Reads files on the server and keeps what they hold. */
+  keepFiles(paths: string[]): Promise<ReadFiles>
+  leases(): Promise<unknown[]>
+  nodesChanged(names: NodeName[]): void
+  subscribe(listener: (event: Event) => void): () => void
+  emit: Emit
+}
