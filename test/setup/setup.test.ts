@@ -131,5 +131,5 @@ test('without root: a message that names the packages', () => {
 test('an unknown command is a usage error that names the known ones', () => {
   const { status, stderr } = setup(['toString'])
   expect(status).toBe(2)
-  expect(stderr).toBe('setup: no command toString (allowed: sysclone start demo check test test:vm)\n')
+  expect(stderr).toBe('setup: no command toString (allowed: sysclone start demo check test bench test:vm)\n')
 })
