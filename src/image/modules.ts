@@ -1,5 +1,6 @@
 // Which kernel modules of an image the ramdisk needs: to see disks, file systems and network cards, with everything
 // that these depend on.
+import { relativePath } from './compare-line.ts'
 
 // Paths below lib/modules/RELEASE/kernel/; a row ending in `/`, `-` or `_` takes all that begins so. `updates/` and the like hold what
 // was built on the golden client itself, for hardware that needs it: all of it is taken.
@@ -133,12 +134,14 @@ export type Choice = {
   filesystems: readonly string[] // of the layout; ext4 and vfat are always there
 }
 
-/** The chosen paths and all they depend on, sorted. */
+/** The chosen paths and all they depend on, sorted. Throws WireError for a path that leads out of its folder. */
 export function chooseModules({ modulesDep, loaded, filesystems }: Choice): string[] {
   const needs = new Map<string, string[]>()
   for (const line of modulesDep.split('\n')) {
     const [module, rest] = line.split(':')
-    if (module && rest !== undefined) needs.set(module, rest.split(' ').filter(Boolean))
+    // Files of these names are written on the server: a golden client must not choose their place with `..`.
+    if (module && rest !== undefined)
+      needs.set(relativePath(module), rest.split(' ').filter(Boolean).map(relativePath))
   }
   const chosen = new Set<string>()
   const running = new Set(loaded)

@@ -50,7 +50,7 @@ const Table = Type.Object({
 const Said = Type.Object({
   arch: word,
   firmware: Type.Union([Type.Literal('bios'), Type.Literal('uefi')]),
-  release: Type.String({ pattern: '^[A-Za-z0-9._+~-]{1,200}$' }), // becomes part of paths
+  release: Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._+~-]{0,199}$' }), // a folder's name, and an argument
   user: Type.Integer({ minimum: 0 }),
   osRelease: text,
   fstab: text,

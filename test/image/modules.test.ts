@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { WireError } from '../../src/fault.ts'
 import { renderCpio } from '../../src/image/cpio.ts'
 import { chooseModules } from '../../src/image/modules.ts'
 import { parseReport } from '../../src/image/tar-report.ts'
@@ -28,6 +29,11 @@ test('drivers with what they depend on; own ones of the golden client always', (
     'kernel/net/core/failover.ko.xz',
     'updates/dkms/special-nic.ko',
   ])
+})
+test('a path that leads out of the folder of modules is refused: the server writes files of these names', () => {
+  const rows = ['x/../../../../../etc/cron.d/evil: ', '/etc/evil.ko:', 'a.ko: ../evil.ko', 'a//b.ko:']
+  for (const line of rows)
+    expect(() => chooseModules({ modulesDep: `${line}\n`, loaded: [], filesystems: [] })).toThrow(WireError)
 })
 test('a file system that the layout has', () => {
   expect(choose([], ['xfs'])).toEqual(
