@@ -2,7 +2,7 @@
 // version is there entirely or not at all, and older ones are never touched.
 import { createHash } from 'node:crypto'
 import { createReadStream, readFileSync, statSync } from 'node:fs'
-import { mkdir, open, rename, stat, unlink, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, open, rename, stat, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Digest, ImageName } from '../../src/address.ts'
 import { parseImageName } from '../../src/address.ts'
@@ -46,6 +46,7 @@ export async function openImages(imagesDir: string) {
   const indexPath = join(imagesDir, 'index.json')
   const lockPath = join(imagesDir, '.lock')
   await mkdir(blobsDir, { recursive: true })
+  await chmod(imagesDir, 0o700) // layers hold /etc/shadow: no other user of this server may read them
   await withLock(lockPath, async () => {
     await writeFile(join(imagesDir, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}\n')
     await stat(indexPath).catch(() => replaceIndex(emptyIndex()))

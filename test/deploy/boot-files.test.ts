@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -45,6 +46,7 @@ test('what a file held is kept by digest, whatever becomes of the file', async (
   expect(readFileSync(join(folder, 'blobs/sha256', digestOf('kernel').slice(7)), 'utf8')).toBe('kernel')
   expect(blobs()).toHaveLength(2)
   expect(readdirSync(join(folder, 'staging'))).toEqual([])
+  expect(statSync(folder).mode & 0o777).toBe(0o700)
 })
 
 test('missing, empty, a folder, a named pipe: named, and nothing of the rest is kept', async () => {

@@ -1,4 +1,14 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -53,6 +63,13 @@ async function publish(store: Images, name = img, text = 'layer') {
     await stage.close()
   }
 }
+
+test('nobody else on this server reads an image: it holds the passwords of the golden client', async () => {
+  expect(statSync(dir).mode & 0o777).toBe(0o700)
+  chmodSync(dir, 0o755) // as an older version left it
+  await openImages(dir)
+  expect(statSync(dir).mode & 0o777).toBe(0o700)
+})
 
 describe('publishing', () => {
   test('makes versions 1, 2, ... of each name; what was said comes back', async () => {
