@@ -299,11 +299,14 @@ export async function openDeployments(needs: Needs) {
 
   /** The script for the machine that shows the token of an open deployment; 403 for all others, 409 while another boot holds it. */
   async function start({ token, nonce, facts }: Start, peer: Ipv4): Promise<string> {
-    const d = [...ofNode.values()].find((each) => sameSecret(bootToken(key, each.id, each.attempt), token))
-    if (!d) throw refused(peer, 'unknown boot token')
+    const found = [...ofNode.values()].find((d) => sameSecret(bootToken(key, d.id, d.attempt), token))
+    const node = found && (await known(found.node))
+    const d = node && ofNode.get(node.name) // as it is now: another machine may have come while the node was read
+    if (!d || d.id !== found.id || d.attempt !== found.attempt) throw refused(peer, 'unknown boot token')
+    // Locked after its nodeset: the last moment at which its disk is whole.
+    if (node.lock) throw refused(peer, `the node is locked; chdef ${node.name} lock=0 lets it go on`, d)
     const effect = await feed(d, { type: 'start', nonce, peer })
     if (effect.do === 'refuse') throw refused(peer, effect.why, d, effect.bound ? 409 : 403)
-    const node = await known(d.node)
     const { version } = d
     const image = version === undefined ? undefined : images.get(d.image, version)
     emit('node.start', { node: d.node, deployment: d.id, peer, attempt: d.attempt })

@@ -233,6 +233,33 @@ test('what nodeset refuses, it refuses before anything changes', async () => {
   }
 })
 
+test('a node that was locked after its nodeset is not installed until it is unlocked', async () => {
+  const { deployments, nodes, token, stored } = await setUp()
+  await deployments.arm(n1, 'img' as ImageName)
+  nodes.set(n1, { ...nodes.get(n1)!, lock: true })
+  const start = () => deployments.start({ token: token(), nonce, facts }, peer)
+  expect(await caught(start())).toMatchObject({
+    status: 403,
+    fault: { what: 'the node is locked; chdef n1 lock=0 lets it go on' },
+  })
+  expect([...stored.values()].map(({ state }) => state)).toEqual(['armed'])
+  nodes.set(n1, { ...nodes.get(n1)!, lock: false })
+  expect(await start()).toMatch(/^SESSION=/)
+})
+
+test('two machines show one token at the same moment: one is installed', async () => {
+  const { deployments, token } = await setUp()
+  await deployments.arm(n1, 'img' as ImageName)
+  const ask = (nonce: string, from: Ipv4) =>
+    caught(deployments.start({ token: token(), nonce, facts }, from)).then((error) => error?.status ?? 200)
+  const answers = await Promise.all([
+    ask(nonce, peer),
+    ask('b'.repeat(32), thief),
+    ask('c'.repeat(32), thief),
+  ])
+  expect(answers.sort()).toEqual([200, 409, 409])
+})
+
 test('nodeset boot ends an intent; the node that was installing is refused from then on', async () => {
   const { deployments, session, deltas, stored } = await installing()
   expect(await deployments.setState(n1, 'boot')).toBe('boot')
