@@ -81,6 +81,8 @@ runChild(async ({ config }, parent) => {
     subscribe,
     emit,
   })
+  // What was stored and not told before a crash: the boot process would send an installed machine into an install again.
+  await sendSnapshot()
   const timer = setInterval(() => void deployments.tick().catch(report), tickMs)
 
   function report(error: unknown) {

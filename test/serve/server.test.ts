@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { openStore } from '../../services/store/store.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import { disk, factsWith, GIB, MIB } from '../install/sample-image.ts'
 import { addresses, mac, openWorld, until, type World } from './world.ts'
@@ -114,6 +115,19 @@ test('main killed -9 during a clone: machines are still answered, the clone goes
   expect(world.pids('main')).not.toContain(main)
   expect(world.post(n1, '/node/finish', { session, result: 'ok', receipt }).status).toBe(204)
   expect(status()).toBe('n1: img:1 installed')
+})
+
+test('main killed -9 after it stored what it had not told yet: the boot process learns it all the same', async () => {
+  begin()
+  const main = world.pids('main')[0]!
+  process.kill(main, 'SIGSTOP')
+  const store = await openStore(join(world.stateDir, 'sysclone.db'))
+  const installing = (await store.deployments.listOpen())[0]!
+  await store.deployments.put({ ...installing, state: 'installed', stateAt: Date.now() })
+  await store.close()
+  expect(world.curl(n1, script).body).toContain('sysclone.token=')
+  process.kill(main, 'SIGKILL')
+  await until('n1 boots from its own disk', () => /^exit/m.test(world.curl(n1, script).body), 20_000)
 })
 
 test('boot killed -9: it comes back knowing its nodes', async () => {
