@@ -13,6 +13,8 @@ export type Attribute<R> = {
   list?: true
   /** Its text is not in the record: said instead when somebody selects by it. */
   elsewhere?: string
+  /** Never shown, logged or compared; commands can read it from the standard input. */
+  secret?: true
 }
 export type AttributeTable<R> = Record<string, Attribute<R>>
 
@@ -20,7 +22,7 @@ export type AttributeTable<R> = Record<string, Attribute<R>>
 export type Operation = 'set' | 'add' | 'remove'
 export type Change = { op: Operation; attrs: Record<string, string> }
 
-type Kind<T> = { parse(text: string): T; print(value: T): string; list?: true }
+type Kind<T> = { parse(text: string): T; print(value: T): string; list?: true; empty?(): T }
 
 /** A row for a field that a person sets. An empty text takes the value away. */
 export function field<R extends object, K extends keyof R & string>(
@@ -34,7 +36,7 @@ export function field<R extends object, K extends keyof R & string>(
     print: (record) => printField(record[key], kind),
     set: (record, text) => {
       const { [key]: _, ...rest } = record
-      const value = text.trim() === '' ? emptyOf(kind) : kind.parse(text.trim())
+      const value = text.trim() === '' ? kind.empty?.() : kind.parse(text.trim())
       return (value === undefined ? rest : { ...rest, [key]: value }) as R
     },
   }
@@ -48,8 +50,6 @@ export function shown<R extends object>(
   return { describe, print }
 }
 
-const emptyOf = <T>(kind: Kind<T>): T | undefined => (kind.list ? ([] as T) : undefined)
-
 function printField<T>(value: T, kind: Kind<NonNullable<T>>): string | undefined {
   return value === undefined || value === null ? undefined : kind.print(value) || undefined
 }
@@ -60,12 +60,19 @@ const MAX_LIST = 16_384
 export function listOf<T extends string>(parse: (word: string) => T): Kind<T[]> {
   return {
     list: true,
+    empty: () => [],
     parse: (text) => {
       if (text.length > MAX_LIST) throw refused('too long', `${text.length} characters`)
       return [...new Set(wordsOf(text).map(parse))]
     },
     print: (values) => values.join(','),
   }
+}
+
+/** A list that is absent when it has no words. */
+export function optionalListOf<T extends string>(parse: (word: string) => T): Kind<T[]> {
+  const { empty: _, ...kind } = listOf(parse)
+  return kind
 }
 
 /** The words of a list as it is typed or printed. */

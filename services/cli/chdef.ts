@@ -6,6 +6,7 @@ import {
   type ObjectOptions,
   objectCommand,
   printCount,
+  readSecrets,
   readWords,
   stanzaOption,
   usage,
@@ -34,8 +35,10 @@ export function chdef(program: Command, needs: Needs) {
       if (words.length > 0) usage(command, 'with -z, names and attributes are in the file')
       return writeStanzas(needs, options, 'change')
     }
-    const named = readWords(words, options, command)
-    if (Object.keys(named.attrs).length === 0) usage(command, 'attr=value is needed')
+    const typed = readWords(words, options, command)
+    if (Object.keys(typed.attrs).length === 0) usage(command, 'attr=value is needed')
+    namesOrWhere(typed, options, command)
+    const named = await readSecrets(typed, options, command)
     const op = options.p ? 'add' : options.m ? 'remove' : 'set'
     const body = { ...namesOrWhere(named, options, command), attrs: named.attrs, op }
     return (await needs.api(options.server).patch(`/${options.t}s`, body)).objects

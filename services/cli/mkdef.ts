@@ -6,6 +6,7 @@ import {
   type ObjectOptions,
   objectCommand,
   printCount,
+  readSecrets,
   readWords,
   stanzaOption,
   usage,
@@ -28,14 +29,16 @@ export function mkdef(program: Command, needs: Needs) {
       const named = readWords(words, options, command)
       const make = async () => {
         if (options.z === undefined)
-          return (await needs.api(options.server).post(`/${options.t}s`, bodyOf())).objects
+          return (await needs.api(options.server).post(`/${options.t}s`, await bodyOf())).objects
         if (words.length > 0) usage(command, 'with -z, names and attributes are in the file')
         return writeStanzas(needs, options, 'make')
       }
       printCount(needs, await make(), 'created or modified', options)
 
-      function bodyOf() {
-        return { objects: needNames(named, command), attrs: { ...named.attrs, ...dynamic() } }
+      async function bodyOf() {
+        const objects = needNames(named, command)
+        const { attrs } = await readSecrets(named, options, command)
+        return { objects, attrs: { ...attrs, ...dynamic() } }
       }
       function dynamic(): { where?: string } {
         const where = whereOf(options)

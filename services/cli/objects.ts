@@ -3,7 +3,7 @@ import { type Command, Option } from 'commander'
 import type { DefinitionType } from '../../src/definition/definition.ts'
 import { parseStanzas } from '../../src/definition/stanza.ts'
 import { attributeTables, writeFile } from './definition-files.ts'
-import { noderangeOf } from './files.ts'
+import { noderangeOf, readHiddenLine } from './files.ts'
 import { type Needs, type Shared, serverCommand } from './needs.ts'
 
 export type ObjectOptions = Shared & { t: string; o?: string; w?: string[]; z?: string | true }
@@ -63,6 +63,21 @@ export function readWords(words: string[], { o, t }: { o?: string; t: string }, 
   }
   if (names.length === 0) return { objects: undefined, attrs }
   return { objects: t === 'node' ? noderangeOf(names.join()) : names.join(), attrs }
+}
+
+/** `bmcpassword=-` is read from the standard input: every user of a machine can see the arguments of its processes. */
+export async function readSecrets(
+  { objects, attrs }: Named,
+  { t }: { t: string },
+  command: Command,
+): Promise<Named> {
+  const table = attributeTables[t as DefinitionType]
+  const asked = Object.keys(attrs).filter(
+    (name) => attrs[name] === '-' && Object.hasOwn(table, name) && table[name]!.secret,
+  )
+  if (asked.length > 1) usage(command, `only one of ${asked.join(' ')} can be read from the standard input`)
+  const [name] = asked
+  return { objects, attrs: name === undefined ? attrs : { ...attrs, [name]: await readHiddenLine(name) } }
 }
 
 /** The names, which commands that change something do not do without. */

@@ -2,6 +2,7 @@
 // it. What an object was before and is after is what the API itself shows of it.
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { isNewSecret } from '../../src/secret.ts'
 import type { NewEntry } from '../store/audit.ts'
 import type { AdminNeeds } from './admin-needs.ts'
 import { LastChanges } from './admin-schemas.ts'
@@ -82,7 +83,7 @@ export function auditRoutes(app: FastifyInstance, { store, emit }: AdminNeeds) {
       return pairs(done, before, await lookAt('/nodes', done, 'currstate'))
     }
     const { attrs, node, entries } = bodyOf(request)
-    if (entries) return differences(before, await lookAll(entries))
+    if (entries) return differences(before, await lookAll(entries), withNewSecret(entries))
     if (!Array.isArray(objects) || !objects.every((name) => typeof name === 'string'))
       return [redacted({ object: String(node ?? pathOf(request)) })]
     if (request.method === 'DELETE') return pairs(objects, before, new Map())
@@ -142,15 +143,24 @@ function whoAsks({ headers }: FastifyRequest): string {
   return typeof said === 'string' && /^[\w.@-]{1,64}$/.test(said) ? `local:${said}` : 'local'
 }
 
-/** Objects by `KIND NAME` whose attributes are others than before. */
-function differences(before: Map<string, Attrs>, after: Map<string, Attrs>) {
+/** Objects by `KIND NAME` whose attributes are others than before; a secret never looks it. */
+function differences(before: Map<string, Attrs>, after: Map<string, Attrs>, secretly: Set<string>) {
   const changed = [...after].filter(
-    ([key, attrs]) => JSON.stringify(before.get(key)) !== JSON.stringify(attrs),
+    ([key, attrs]) => secretly.has(key) || JSON.stringify(before.get(key)) !== JSON.stringify(attrs),
   )
   return changed.map(([key, attrs]) =>
     redacted({ object: key.slice(key.indexOf(' ') + 1), before: before.get(key), after: attrs }),
   )
 }
+
+const withNewSecret = (entries: Entries): Set<string> =>
+  new Set(
+    entries
+      .filter(({ attrs }) =>
+        Object.entries(attrs).some(([name, text]) => isSecret(name) && isNewSecret(text)),
+      )
+      .map(({ type, name }) => `${type} ${name}`),
+  )
 
 const pairs = (names: string[], before: Map<string, Attrs>, after: Map<string, Attrs>) =>
   names.map((object) => redacted({ object, before: before.get(object), after: after.get(object) }))
@@ -165,10 +175,12 @@ function redacted({ object, before, after }: Change): Pick<NewEntry, 'object' | 
   }
 }
 
+const isSecret = (name: string) => /passw|secret|token|private/i.test(name)
+
 const hidden = (attrs: Attrs): Attrs =>
   Object.fromEntries(
     Object.entries(attrs).map(([name, value]) => [
       name,
-      /passw|secret|token|private/i.test(name) && value ? '(hidden)' : value.slice(0, MOST_TEXT),
+      isSecret(name) && value ? '(hidden)' : value.slice(0, MOST_TEXT),
     ]),
   )

@@ -1,4 +1,6 @@
 // How a field of a record is kept in a column: both directions from one row of a table. Absent is NULL.
+import type { Secret } from '../../src/secret.ts'
+
 export type Column = { toSql(value: any): string | number; fromSql(value: any): unknown }
 export type Columns<R> = { [K in keyof Required<R>]: Column }
 export type Row = Record<string, string | number | null>
@@ -8,6 +10,14 @@ export const number: Column = { toSql: Number, fromSql: Number }
 export const flag: Column = {
   toSql: (value: boolean) => (value ? 1 : 0),
   fromSql: (value: number) => value === 1,
+}
+/** Encrypted before it gets here; a clear one is a bug that must not reach the file. */
+export const sealed: Column = {
+  toSql: (value: Secret) => {
+    if ('sealed' in value) return value.sealed
+    throw new Error('a secret that is not encrypted')
+  },
+  fromSql: (value: string): Secret => ({ sealed: value }),
 }
 export const json: Column = { toSql: JSON.stringify, fromSql: JSON.parse }
 

@@ -51,6 +51,15 @@ async function audit(db: Kysely<any>) {
   await db.schema.createIndex('audit_object').on('audit').columns(['object', 'id']).execute()
 }
 
+/** What a cluster's admin says of a node besides how it is installed. */
+async function moreOfNodes(db: Kysely<any>) {
+  const texts =
+    'sshjump uuid serial mgt bmc bmcusername bmcpassword installnic primarynic os profile postscripts postbootscripts xcatmaster tftpserver nfsserver exclude'
+  for (const column of texts.split(' '))
+    await db.schema.alterTable('node').addColumn(column, 'text').execute()
+  await db.schema.alterTable('node').addColumn('protect', 'bigint').execute()
+}
+
 function table(db: Kysely<any>, name: string, key: string, texts: string, numbers: string) {
   const start = db.schema.createTable(name).addColumn(key, 'text', (c) => c.primaryKey().notNull())
   const words = (list: string) => list.split(' ').filter(Boolean)
@@ -65,4 +74,5 @@ export const migrations: Record<string, Migration> = {
   '0002-groups': { up: groups },
   '0003-boot-only-osimages': { up: bootOnly },
   '0004-audit': { up: audit },
+  '0005-more-of-nodes': { up: moreOfNodes },
 }

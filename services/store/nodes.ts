@@ -4,7 +4,8 @@ import type { NodeName } from '../../src/address.ts'
 import { UserError } from '../../src/fault.ts'
 import type { Node } from '../../src/node/node.ts'
 import { atomically } from './atomic.ts'
-import { type Columns, flag, fromRow, json, number, text, toRow } from './columns.ts'
+import { type Columns, flag, fromRow, json, number, sealed, text, toRow } from './columns.ts'
+import type { Sealed, Secrets } from './secrets.ts'
 import type { Tables } from './tables.ts'
 
 const columns: Columns<Node> = {
@@ -26,6 +27,24 @@ const columns: Columns<Node> = {
   sshhostkey: text,
   sshuser: text,
   sshport: number,
+  sshjump: text,
+  uuid: text,
+  serial: text,
+  mgt: text,
+  bmc: text,
+  bmcusername: text,
+  bmcpassword: sealed,
+  installnic: text,
+  primarynic: text,
+  os: text,
+  profile: text,
+  postscripts: json,
+  postbootscripts: json,
+  xcatmaster: text,
+  tftpserver: text,
+  nfsserver: text,
+  protect: flag,
+  exclude: json,
   usercomment: text,
   status: text,
   statustime: text,
@@ -35,7 +54,8 @@ const columns: Columns<Node> = {
 }
 const CHUNK = 500 // names or rows in one statement: SQLite allows 32,766 values
 
-export function openNodes(db: Kysely<Tables>) {
+/** A secret goes in as a clear text and comes back encrypted: `secrets.open` reads it. */
+export function openNodes(db: Kysely<Tables>, { seal }: Pick<Secrets, 'seal'>) {
   async function get(name: NodeName): Promise<Node | undefined> {
     return (await read(db, [name]))[0]
   }
@@ -48,7 +68,7 @@ export function openNodes(db: Kysely<Tables>) {
   }
 
   const put = (node: Node): Promise<void> => putMany([node])
-  const putMany = (nodes: Node[]): Promise<void> => atomically(db, (t) => write(t, nodes))
+  const putMany = (nodes: Node[]): Promise<void> => atomically(db, (t) => write(t, nodes.map(withoutClear)))
 
   /** New nodes; refused when one of them exists. */
   function create(nodes: Node[]): Promise<void> {
@@ -58,13 +78,13 @@ export function openNodes(db: Kysely<Tables>) {
         nodes.map(({ name }) => name),
       )
       if (found) throw alreadyThere(found.name)
-      await write(t, nodes)
+      await write(t, nodes.map(withoutClear))
     })
   }
 
   /** Reads, changes and writes as one step, so that no other change can come between. */
   function change(names: NodeName[], edit: (node: Node) => Node): Promise<void> {
-    return atomically(db, async (t) => write(t, (await readAll(t, names)).map(edit)))
+    return atomically(db, async (t) => write(t, (await readAll(t, names)).map(edit).map(withoutClear)))
   }
 
   function remove(names: NodeName[]): Promise<void> {
@@ -77,9 +97,27 @@ export function openNodes(db: Kysely<Tables>) {
     })
   }
 
+  function withoutClear(node: Node): Node {
+    const { name, bmcpassword } = node
+    if (!bmcpassword || 'sealed' in bmcpassword) return node
+    return { ...node, bmcpassword: { sealed: seal(placeOf(name), bmcpassword.clear) } }
+  }
+
   return { get, list, put, putMany, create, change, remove }
 }
 export type Nodes = ReturnType<typeof openNodes>
+
+/** Where a secret is kept: it can be read nowhere else. */
+export const placeOf = (name: NodeName): string => `node ${name} bmcpassword`
+
+/** Everything in the database that the key must open. */
+export async function sealedIn(db: Kysely<Tables>): Promise<Sealed[]> {
+  const query = db.selectFrom('node').select(['name', 'bmcpassword']).where('bmcpassword', 'is not', null)
+  return (await query.orderBy('name').execute()).map(({ name, bmcpassword }) => ({
+    place: placeOf(name as NodeName),
+    sealed: String(bmcpassword),
+  }))
+}
 
 type Db = Kysely<Tables> | Transaction<Tables>
 
@@ -121,7 +159,7 @@ async function write(t: Transaction<Tables>, nodes: Node[]) {
 const everyColumn = <T>(value: (name: string) => T) =>
   Object.fromEntries(Object.keys(columns).map((name) => [name, value(name)]))
 
-/** Takes the MACs and addresses of these nodes; a second owner of one is refused by the first one's name. */
+/** Takes what these nodes share with no other; a second owner of one is refused by the first one's name. */
 async function claim(t: Transaction<Tables>, nodes: Node[]) {
   const keys = nodes.flatMap(keysOf)
   if (keys.length === 0) return
@@ -139,9 +177,12 @@ async function claim(t: Transaction<Tables>, nodes: Node[]) {
   }
 }
 
-function keysOf({ name: node, mac, ip }: Node): Tables['node_key'][] {
-  const macs = mac.map((value) => ({ kind: 'mac' as const, value, node }))
-  return ip === undefined ? macs : [...macs, { kind: 'ip' as const, value: ip, node }]
+function keysOf(node: Node): Tables['node_key'][] {
+  const owned = [
+    ...node.mac.map((value) => ['mac', value] as const),
+    ...(['ip', 'uuid', 'serial'] as const).map((kind) => [kind, node[kind]] as const),
+  ]
+  return owned.flatMap(([kind, value]) => (value === undefined ? [] : [{ kind, value, node: node.name }]))
 }
 
 async function ownedBy(t: Transaction<Tables>, { kind, value, node }: Tables['node_key']) {

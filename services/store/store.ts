@@ -1,16 +1,18 @@
 // The image database. The server is its only writer; the file is readable by its owner alone, for it holds the server's key.
 import { chmod, mkdir, open } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { Kysely } from 'kysely'
 import { Migrator } from 'kysely/migration'
 import { UserError } from '../../src/fault.ts'
+import type { Node } from '../../src/node/node.ts'
 import { atomically } from './atomic.ts'
 import { openAudit } from './audit.ts'
 import { openDeploymentRows } from './deployments.ts'
 import { openGroups } from './groups.ts'
 import { migrations } from './migrations.ts'
-import { openNodes } from './nodes.ts'
+import { openNodes, placeOf, sealedIn } from './nodes.ts'
 import { openOsimages } from './osimages.ts'
+import { openSecrets, type Secrets } from './secrets.ts'
 import { openSettings } from './settings.ts'
 import { sqliteDialect } from './sqlite.ts'
 import type { Tables } from './tables.ts'
@@ -19,26 +21,40 @@ import type { Tables } from './tables.ts'
 export async function openStore(path: string) {
   await makePrivate(path)
   const db = await openDatabase(path)
+  const secrets = await openKey(db, path)
   return {
-    ...openDefinitions(db),
+    ...openDefinitions(db, secrets),
+    /** The BMC's password, for whoever logs in to it. */
+    passwordOf: ({ name, bmcpassword }: Node): string | undefined =>
+      bmcpassword &&
+      ('clear' in bmcpassword ? bmcpassword.clear : secrets.open(placeOf(name), bmcpassword.sealed)),
     deployments: openDeploymentRows(db),
     settings: openSettings(db),
     audit: openAudit(db),
     /** What `work` does to definitions is done whole or not at all. */
     atomically: <T>(work: (definitions: Definitions) => Promise<T>): Promise<T> =>
-      atomically(db, (t) => work(openDefinitions(t))),
+      atomically(db, (t) => work(openDefinitions(t, secrets))),
     close: () => db.destroy(),
   }
 }
 export type Store = Awaited<ReturnType<typeof openStore>>
 
 /** What people define. */
-const openDefinitions = (db: Kysely<Tables>) => ({
-  nodes: openNodes(db),
+const openDefinitions = (db: Kysely<Tables>, secrets: Secrets) => ({
+  nodes: openNodes(db, secrets),
   groups: openGroups(db),
   osimages: openOsimages(db),
 })
 export type Definitions = ReturnType<typeof openDefinitions>
+
+async function openKey(db: Kysely<Tables>, path: string): Promise<Secrets> {
+  try {
+    return await openSecrets(join(dirname(path), 'secret.key'), await sealedIn(db))
+  } catch (error) {
+    await db.destroy()
+    throw error
+  }
+}
 
 /** SQLite gives its -wal and -shm files the mode of the database. */
 async function makePrivate(path: string) {

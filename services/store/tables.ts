@@ -4,7 +4,7 @@ import type { Row } from './columns.ts'
 
 export type Tables = {
   node: Row
-  node_key: { kind: 'mac' | 'ip'; value: string; node: string } // what two nodes must not share
+  node_key: { kind: 'mac' | 'ip' | 'uuid' | 'serial'; value: string; node: string } // what two nodes must not share
   node_group: Row
   osimage: Row
   deployment: Row

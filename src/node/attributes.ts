@@ -17,34 +17,39 @@ import {
   kernelArguments,
   listOf,
   oneOf,
+  optionalListOf,
   parsedBy,
   remark,
   shown,
-  textLike,
   wholeNumber,
 } from '../attribute.ts'
 import { UserError } from '../fault.ts'
+import { secretField } from '../secret.ts'
 import type { AddressRange, Network } from './network.ts'
 import type { Node } from './node.ts'
+import {
+  account,
+  devicePath,
+  fingerprint,
+  host,
+  jumpHost,
+  login,
+  management,
+  nic,
+  parseGroupName,
+  parsePathPattern,
+  parseScriptName,
+  serial,
+  speed,
+  speeds,
+  uuid,
+  word,
+} from './values.ts'
 
-/** A name that a noderange can say: never taken for an exclusion, a range or a list. */
-export function parseGroupName(text: string): string {
-  if (!/^[A-Za-z_][A-Za-z0-9._-]{0,63}$/.test(text))
-    throw new UserError('not a group name', { what: JSON.stringify(text.slice(0, 80)) })
-  return text
-}
-
-const devicePath = textLike(/^\/dev(\/(?!\.)[A-Za-z0-9#+.:=@_-]{1,255}){1,4}$/, 'not a path of a disk')
-const fingerprint = textLike(/^SHA256:[A-Za-z0-9+/]{43}$/, 'not a fingerprint')
-const login = textLike(/^[A-Za-z_][A-Za-z0-9_.-]{0,31}$/, 'not a user name')
-const speeds = [1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200, 230400, 460800, 921600]
-const speed = {
-  parse: (text: string) => {
-    if (!speeds.includes(Number(text))) throw new UserError('not a speed', { what: text })
-    return Number(text)
-  },
-  print: String,
-}
+const oneHost = 'an IPv4 address or a host name'
+const scripts = 'names of scripts, with commas between'
+// What nothing reads yet is kept for what will: the text says so, lest somebody waits for it to act.
+const later = (what: string, user: string) => `${what} (kept; used by ${user} when that comes)`
 
 const table = {
   groups: field('groups', listOf(parseGroupName), 'names of groups, with commas between'),
@@ -64,6 +69,32 @@ const table = {
   sshhostkey: field('sshhostkey', fingerprint, 'SHA256:... and 43 characters, as ssh-keygen -lf prints it'),
   sshuser: field('sshuser', login, 'the user that captures log in as; empty: root'),
   sshport: field('sshport', wholeNumber(1, 65535), 'the port of sshd, 1 to 65535; empty: 22'),
+  sshjump: field('sshjump', jumpHost, later('[user@]host[:port] to go through', 'capture')),
+  uuid: field('uuid', uuid, later("the machine's UUID, RFC 9562; no two nodes share one", 'discovery')),
+  serial: field('serial', serial, later('its serial number; no two nodes share one', 'discovery')),
+  mgt: field('mgt', management, later('ipmi | redfish | qemu | wol', 'power control')),
+  bmc: field('bmc', host, later(`the BMC: ${oneHost}`, 'power control')),
+  bmcusername: field('bmcusername', account, later('the user to log in to the BMC as', 'power control')),
+  bmcpassword: secretField('bmcpassword', later("that user's password", 'power control'), 'bmcusername'),
+  installnic: field('installnic', nic, later('an interface, a MAC address or mac', 'network set-up')),
+  primarynic: field('primarynic', nic, later('an interface, a MAC address or mac', 'network set-up')),
+  os: field('os', word, 'the name of the system, as debian12 (kept for people; an osimage knows its own)'),
+  profile: field('profile', word, 'a word, as compute (kept for people; an osimage knows its own)'),
+  postscripts: field('postscripts', optionalListOf(parseScriptName), later(scripts, 'post-install scripts')),
+  postbootscripts: field(
+    'postbootscripts',
+    optionalListOf(parseScriptName),
+    later(scripts, 'post-install scripts'),
+  ),
+  xcatmaster: field('xcatmaster', host, later(oneHost, 'service nodes')),
+  tftpserver: field('tftpserver', host, later(oneHost, 'service nodes')),
+  nfsserver: field('nfsserver', host, later(oneHost, 'service nodes')),
+  protect: field('protect', flag, later('1: updates leave this machine alone; 0', 'updates')),
+  exclude: field(
+    'exclude',
+    optionalListOf(parsePathPattern),
+    later('paths from the root, * in names, with commas between', 'updates'),
+  ),
   usercomment: field('usercomment', remark, 'any text of one line'),
   // xCAT stores the osimage's name here; it is the same fact, so it is kept once.
   provmethod: shown((node) => node.osimage, 'the osimage of the node'),
@@ -71,6 +102,7 @@ const table = {
   currstate: { ...shown(() => undefined, 'what the node boots now'), elsewhere: 'status' },
   status: shown((node) => node.status, 'what the node was last seen doing'),
   statustime: shown((node) => node.statustime, 'when that was'),
+  updatestatus: shown(() => undefined, 'how its last update went (empty: no updates yet)'),
 } satisfies Record<string, Attribute<Node>>
 export const nodeAttributes: AttributeTable<Node> = table
 

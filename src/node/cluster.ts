@@ -5,8 +5,8 @@ import { parsePool } from '../config-rules.ts'
 import { type Fault, UserError } from '../fault.ts'
 import { spellNames } from '../noderange.ts'
 import { type Element, parseXml } from '../xml.ts'
-import { parseGroupName } from './attributes.ts'
 import type { AddressRange } from './network.ts'
+import { parseGroupName } from './values.ts'
 
 export type ClusterGroup = {
   name: string

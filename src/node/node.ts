@@ -1,6 +1,7 @@
 // A node as the image database knows it. Attribute names are xCAT's; their texts are in attributes.ts.
 import type { ImageName, Ipv4, Mac, NodeName } from '../address.ts'
 import type { Arch } from '../image/version.ts'
+import type { Secret } from '../secret.ts'
 
 /** Which loader configuration a node gets; absent: iPXE for clients that are iPXE, GRUB for all others. */
 export type Netboot = 'grub2' | 'ipxe'
@@ -27,6 +28,24 @@ export type Node = {
   sshhostkey?: string // 'SHA256:...' of the golden client
   sshuser?: string
   sshport?: number
+  sshjump?: string // '[user@]host[:port]'
+  uuid?: string // of the machine, lower case
+  serial?: string
+  mgt?: 'ipmi' | 'redfish' | 'qemu' | 'wol'
+  bmc?: string
+  bmcusername?: string
+  bmcpassword?: Secret
+  installnic?: string
+  primarynic?: string
+  os?: string
+  profile?: string
+  postscripts?: string[]
+  postbootscripts?: string[]
+  xcatmaster?: string
+  tftpserver?: string
+  nfsserver?: string
+  protect?: boolean
+  exclude?: string[]
   usercomment?: string
   // Kept by the server, shown and never set by hand:
   status?: string // xCAT's status word

@@ -1,6 +1,6 @@
 // Definitions by files, groups and selections: commands as processes of their own, against a real server and database.
 import { execFile, execFileSync, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -227,6 +227,91 @@ describe('export and import', () => {
   })
 })
 
+describe('a password of a BMC', () => {
+  const passwordOf = async (name: string) => store.passwordOf((await store.nodes.get(name as NodeName))!)
+  const entries = async () => (await store.audit.list({ last: 1000 })) as unknown[]
+
+  test('bmcpassword=- reads the first line of the standard input; nothing shows it, nothing keeps it clear', async () => {
+    const { length } = await entries()
+    expect(await run(['chdef', 'n1', 'bmcpassword=-', 'bmc=n1-bmc'], 'hunter2 !\nmore\n')).toEqual(made(1))
+    expect(await passwordOf('n1')).toBe('hunter2 !')
+    expect(await run(['mkdef', 'x[1-2]', 'bmcpassword=-'], 'hunter3')).toEqual(made(2))
+    expect([await passwordOf('x1'), await passwordOf('x2')]).toEqual(['hunter3', 'hunter3'])
+    expect((await run(['lsdef', 'n1'])).out).toContain('    bmcpassword=********\n')
+    for (const words of [
+      ['lsdef', '-l'],
+      ['lsdef', 'n1', '-i', 'bmcpassword'],
+      ['lsdef', '-z'],
+      ['lsdef', '--json', '-l'],
+      ['export'],
+      ['export', '--json'],
+      ['export', '-t', 'node', '--format', 'csv'],
+    ]) {
+      const { code, out } = await run(words)
+      expect({ words, code, hidden: out.includes('********') }).toEqual({ words, code: 0, hidden: true })
+      expect(out).not.toMatch(/hunter|v1:/)
+    }
+    expect((await entries()).slice(length)).toMatchObject([
+      { object: 'n1', after: { bmcpassword: '(hidden)', bmc: 'n1-bmc' } },
+      { object: 'x1' },
+      { object: 'x2' },
+    ])
+    expect(JSON.stringify(await entries())).not.toMatch(/hunter|v1:/)
+    for (const name of ['db', 'db-wal'])
+      expect(readFileSync(join(folder, name)).includes('hunter')).toBe(false)
+  })
+
+  test('no first line: refused, the one before stays; an empty value takes it away', async () => {
+    await run(['chdef', 'n1', 'bmcpassword=hunter2'])
+    for (const [input, what] of [
+      ['', 'it is empty'],
+      ['\nhunter3\n', 'the line is empty'],
+    ])
+      expect(await run(['chdef', 'n1', 'bmcpassword=-'], input)).toEqual({
+        code: 1,
+        out: '',
+        err: `bmcpassword: the standard input has no first line (${what}; allowed: bmcpassword= takes it away)\n`,
+      })
+    expect(await passwordOf('n1')).toBe('hunter2')
+    expect(await run(['chdef', 'n1', 'usercomment=-'])).toEqual(made(1))
+    expect(await run(['chdef', 'n1', 'bmcpassword='])).toEqual(made(1))
+    expect(await passwordOf('n1')).toBeUndefined()
+    expect((await run(['lsdef', 'n1'])).out).not.toContain('bmcpassword')
+  })
+
+  for (const format of ['yaml', 'csv', 'stanza'])
+    test(`${format}: what was written out and is read again leaves it as it is; a new one is set, and audited`, async () => {
+      await run(['chdef', 'n1', 'bmcpassword=hunter2', 'uuid=F81D4FAE-7DEC-11D0-A765-00A0C91E6BF6'])
+      const saved = (await run(['export', '-t', 'node', '--format', format])).out
+      const path = file(`secret.${format}`, saved)
+      expect(await run(['import', path])).toEqual(made(3))
+      expect(await passwordOf('n1')).toBe('hunter2')
+      expect(await passwordOf('n2')).toBeUndefined()
+      expect((await run(['export', '-t', 'node', '--format', format])).out).toBe(saved)
+      const { length } = await entries()
+      file(`secret.${format}`, saved.replace('********', 'hunter3'))
+      expect(await run(['import', path])).toEqual(made(3))
+      expect(await passwordOf('n1')).toBe('hunter3')
+      expect((await entries()).slice(length)).toMatchObject([{ object: 'n1', what: 'import' }])
+    })
+
+  test('help says how', async () => {
+    const { out } = await run(['chdef', '--help'])
+    expect(out).toMatch(
+      /^ {2}bmcpassword {5}.*\(kept; used by power control when that comes\).*- reads one line/m,
+    )
+  })
+})
+
+test('a UUID and a serial number have one owner', async () => {
+  await run(['chdef', 'n1', 'uuid=f81d4fae-7dec-11d0-a765-00a0c91e6bf6', 'serial=S1'])
+  expect(await run(['chdef', 'n2', 'uuid=F81D4FAE-7DEC-11D0-A765-00A0C91E6BF6'])).toMatchObject({
+    code: 1,
+    err: 'n2: uuid: belongs to node n1 (f81d4fae-7dec-11d0-a765-00a0c91e6bf6)\n',
+  })
+  expect((await run(['mkdef', 'x1', 'serial=S1'])).err).toBe('x1: serial: belongs to node n1 (S1)\n')
+})
+
 test('noderange prints names, and how they were read', async () => {
   const list = file('list', 'n1\nn3 # the last\n')
   expect(await run(['noderange', `compute@^${list}`])).toEqual({ code: 0, out: lines('n1', 'n3'), err: '' })
@@ -329,7 +414,9 @@ test('bash completes commands, options, types, attributes and names', async () =
   expect(await complete('sysclone', 'mk')).toBe('mkdef')
   expect(await complete('sysclone', 'lsdef', '--')).toBe('--server --json --help')
   expect(await complete('lsdef', '-t', 'g')).toBe('group')
-  expect(await complete('sysclone', 'mkdef', '-o', 'x', 'inst')).toBe('installdisk= installretries=')
+  expect(await complete('sysclone', 'mkdef', '-o', 'x', 'inst')).toBe(
+    'installdisk= installretries= installnic=',
+  )
   expect(await complete('sysclone', 'chdef', '-t', 'group', 'compute', 'mem')).toBe('members=')
   expect(await complete('lsdef', 'n1,n')).toBe('n1,n1 n1,n2 n1,n3')
   expect(await complete('sysclone', 'nodeset', 'n1', 'osimage', '=', 'i')).toBe('img')

@@ -52,6 +52,24 @@ const full: Required<Node> = {
   sshhostkey: 'SHA256:x',
   sshuser: 'root',
   sshport: 22,
+  sshjump: 'admin@gate:2222',
+  uuid: 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6',
+  serial: 'S 1',
+  mgt: 'ipmi',
+  bmc: 'n1-bmc',
+  bmcusername: 'ADMIN',
+  bmcpassword: { sealed: 'v1:kept as it is' },
+  installnic: 'eth0',
+  primarynic: 'mac',
+  os: 'debian12',
+  profile: 'compute',
+  postscripts: ['a'],
+  postbootscripts: ['b'],
+  xcatmaster: 'mn',
+  tftpserver: 'mn',
+  nfsserver: '10.0.0.2',
+  protect: true,
+  exclude: ['/scratch/'],
   usercomment: 'left of the door',
   status: 'booted',
   statustime: '2026-01-01T00:00:00.000Z',
@@ -87,11 +105,14 @@ test('the file and its companions are for their owner alone', async () => {
 test('every field of a node comes back, also after the file was closed and opened', async () => {
   const path = newPath()
   const first = await openStore(path)
-  await first.nodes.put(full)
+  await first.nodes.put({ ...full, bmcpassword: { clear: 'hunter2' } })
   await first.nodes.put(node('n2'))
   await first.close()
   const store = await newStore(path)
-  expect(await store.nodes.list()).toEqual([full, node('n2')])
+  const [n1, ...others] = await store.nodes.list()
+  expect(n1).toEqual({ ...full, bmcpassword: { sealed: expect.stringMatching(/^v1:/) } })
+  expect(store.passwordOf(n1!)).toBe('hunter2')
+  expect(others).toEqual([node('n2')])
   expect(await store.nodes.get('n3' as NodeName)).toBeUndefined()
 })
 
@@ -109,7 +130,7 @@ test('law: a node comes back as it was put', async () => {
   )
 })
 
-test('a MAC and an address have one owner, who is named', async () => {
+test('a MAC, an address, a UUID and a serial number have one owner, who is named', async () => {
   const { nodes } = await newStore()
   await nodes.put(full)
   await expect(nodes.put(node('n2', { mac: [mac(9), mac(2)] }))).rejects.toThrow(
@@ -117,6 +138,12 @@ test('a MAC and an address have one owner, who is named', async () => {
   )
   await expect(nodes.put(node('n2', { ip: full.ip }))).rejects.toThrow(
     'n2: ip: belongs to node n1 (10.0.0.7)',
+  )
+  await expect(nodes.put(node('n2', { uuid: full.uuid }))).rejects.toThrow(
+    `n2: uuid: belongs to node n1 (${full.uuid})`,
+  )
+  await expect(nodes.put(node('n2', { serial: full.serial }))).rejects.toThrow(
+    'n2: serial: belongs to node n1 (S 1)',
   )
   await expect(nodes.putMany([node('a', { mac: [mac(5)] }), node('b', { mac: [mac(5)] })])).rejects.toThrow(
     'b: mac: belongs to node a',
@@ -271,8 +298,11 @@ test('a database of the first version is brought up to date, with what is in it'
   expect((await new Migrator({ db, provider }).migrateToLatest()).error).toBeUndefined()
   await sql`insert into node (name, "groups", mac) values ('n1', '["a"]', '[]')`.execute(db)
   await db.destroy()
-  const { nodes, groups } = await newStore(path)
+  const store = await newStore(path)
+  const { nodes, groups } = store
   expect(await nodes.list()).toEqual([node('n1', { groups: ['a'] })])
+  await nodes.change(names('n1'), (n1) => ({ ...n1, serial: 'S1', bmcpassword: { clear: 'x' } }))
+  expect(store.passwordOf((await nodes.get('n1' as NodeName))!)).toBe('x')
   await groups.put({ name: 'a', priority: 1, where: 'arch==' })
   expect(await groups.list()).toEqual([{ name: 'a', priority: 1, where: 'arch==' }])
 })
