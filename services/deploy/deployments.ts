@@ -208,7 +208,7 @@ export async function openDeployments(needs: Needs) {
     const before = ofNode.get(name)
     ofNode.set(name, deployment)
     await keep(deployment, before)
-    // One that was given up must not come back when the newer one is dismissed.
+    // One that was given up, or was not seen to come up yet, must not come back when the newer one is dismissed.
     if (before && !isDone(before)) await inOrder(() => stored.remove(before.id))
     await updateNode(name, ({ offline: _, ...rest }) => ({ ...rest, osimage: imageName }))
     await announce(before, deployment)
@@ -400,7 +400,8 @@ export async function openDeployments(needs: Needs) {
 }
 export type Deployments = Awaited<ReturnType<typeof openDeployments>>
 
-const isDone = ({ state }: Deployment) => state === 'booted' || state === 'installed'
+/** Nothing comes of it any more. One that is installed still fails when its clone does not come up in time. */
+const isDone = ({ state }: Deployment) => state === 'booted'
 
 /** A loader text that starts what was armed; TFTP's other files carry no kind. */
 function isInstallText(event: Event): boolean {

@@ -330,6 +330,26 @@ test('an install that was given up does not come back after a rescue and a resta
   expect(await (await open()).stat(n1)).toBe('boot')
 })
 
+test('a clone that is not seen to come up boots from its disk for good once nodeset boot said so', async () => {
+  const { deployments, open, session, world, deltas } = await installing()
+  await deployments.finish({ session, result: 'ok', receipt }, peer)
+  await deployments.setState(n1, 'boot')
+  world.time += 3_600_000
+  await deployments.tick()
+  expect(await deployments.stat(n1)).toBe('boot')
+  expect(deltas.at(-1)!.changed[0]).not.toHaveProperty('deployment')
+  expect(await (await open()).stat(n1)).toBe('boot')
+})
+
+test('an install that did not come up yet does not come back to fail after a rescue and a restart', async () => {
+  const { deployments, open, session, stored } = await installing()
+  await deployments.finish({ session, result: 'ok', receipt }, peer)
+  await deployments.arm(n1, rescue.name)
+  await deployments.setState(n1, 'boot')
+  expect(stored.size).toBe(0)
+  expect(await (await open()).stat(n1)).toBe('boot')
+})
+
 test('a disk that is full: what can not be stored has not happened, and asked again it happens', async () => {
   const { deployments, world, deltas, session, nodes } = await installing()
   const pushed = deltas.length

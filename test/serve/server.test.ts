@@ -218,10 +218,11 @@ test('a bad configuration: file, line, key, and nothing starts', () => {
 })
 
 test('serve killed -9: the other processes end', async () => {
+  world.sysclone('nodeset', 'n1', 'osimage=img')
   const pids = ['main', 'boot', 'blob'].flatMap((role) => world.pids(role))
   expect(pids.length).toBeGreaterThanOrEqual(3)
   process.kill(world.pids('cli/main')[0]!, 'SIGKILL')
   await until('all have ended', () => ['main', 'boot', 'blob'].every((role) => world.pids(role).length === 0))
   await world.start() // what was stored is whole
-  expect(status()).toBe('n1: img:1 installed')
+  expect(status()).toBe('n1: img:1 armed')
 })
