@@ -288,7 +288,7 @@ const refused: [what: string, method: string, path: string, body: unknown, statu
       '/nodes',
       { objects: ['n1'], op: 'add', attrs: { ip: '10.0.0.7' } },
       400,
-      { error: 'not a list', allowed: 'groups mac' },
+      { error: 'not a list', allowed: 'groups mac postscripts postbootscripts exclude' },
     ],
     [
       'a line feed in kernel arguments',

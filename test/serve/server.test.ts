@@ -1,8 +1,9 @@
 // The real processes, spoken to as machines and admins do. Installing itself is tested in QEMU (test/vm).
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openStore } from '../../services/store/store.ts'
+import type { NodeName } from '../../src/address.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import { disk, factsWith, GIB, MIB } from '../install/sample-image.ts'
 import { addresses, mac, openWorld, until, type World } from './world.ts'
@@ -206,6 +207,40 @@ test('a damaged database: named in one line, and nothing starts', () => {
   expect(code).toBe(1)
   expect(err).toMatch(/sysclone\.db: the database (is damaged|can not be opened) /)
   expect(err.split('\n').filter((line) => line.startsWith('    at '))).toEqual([])
+})
+
+test('a password: in no file of the server but encrypted, in no log, in nothing that a machine can ask for', () => {
+  const password = 'Tr0ub4dor-3-of-the-bmc'
+  expect(world.sysclone('chdef', 'n1', 'bmc=n1-bmc', `bmcpassword=${password}`).code).toBe(0)
+  expect(world.sysclone('lsdef', 'n1', '-i', 'bmcpassword').out).toContain('bmcpassword=********')
+  const holding = (text: string) =>
+    readdirSync(world.stateDir, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map(({ parentPath, name }) => join(parentPath, name))
+      .filter((path) => readFileSync(path).includes(text))
+  expect(holding('n1-bmc')).not.toEqual([]) // the search itself finds
+  expect(holding(password)).toEqual([])
+  expect(world.output()).not.toContain(password)
+  expect(world.sysclone('audit').out).not.toContain(password)
+  expect(world.curl(n1, script).body).not.toMatch(/bmc/)
+  expect(statSync(join(world.stateDir, 'secret.key'))).toMatchObject({ size: 32 })
+})
+
+test('secrets whose key is gone: the file is named with what can be done, and nothing starts', async () => {
+  const stateDir = join(world.folder, 'keyless')
+  const store = await openStore(join(stateDir, 'sysclone.db'))
+  await store.nodes.put({ name: 'n1' as NodeName, groups: [], mac: [], bmcpassword: { clear: 'x' } })
+  await store.close()
+  rmSync(join(stateDir, 'secret.key'))
+  const config = join(world.folder, 'keyless.yaml')
+  const text = `stateDir: ${stateDir}\nnetworks: [{ interface: br0, subnet: 10.99.0.0/24, address: 10.99.0.1 }]\n`
+  writeFileSync(config, `${text}api: { socket: ${join(world.folder, 'keyless.sock')} }\n`)
+  const { code, err } = world.serveOnce(config)
+  expect(code).toBe(1)
+  expect(err).toMatch(
+    /keyless\/secret\.key: the key file of the secrets is missing \(.*allowed: the file from a copy/,
+  )
+  expect(err).not.toMatch(/^ {4}at |internal error/m)
 })
 
 test('a bad configuration: file, line, key, and nothing starts', () => {
