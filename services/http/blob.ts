@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { Emit } from '../emit.ts'
 import { peerOf, sendBody } from './body.ts'
 import { openFile, readFully } from './content.ts'
+import { turnOf } from './turn.ts'
 
 type Needs = {
   address: string
@@ -22,7 +23,8 @@ export async function startBlobServer({ address, port, folders, emit, maxConnect
   server.setTimeout(120_000)
   server.on('request', (request, response) => {
     response.on('error', () => {})
-    serve(request, response).catch((error: Error) => fail(request, response, error.message))
+    const served = turnOf(request, response).then((mine) => (mine ? serve(request, response) : undefined))
+    served.catch((error: Error) => fail(request, response, error.message))
   })
   server.on('clientError', (_, socket) => socket.destroy())
 

@@ -6,6 +6,7 @@ import type { Emit } from '../emit.ts'
 import { peerOf, sendBody } from './body.ts'
 import type { Open } from './content.ts'
 import { makeNodeProxy } from './node-proxy.ts'
+import { turnOf } from './turn.ts'
 
 type Needs = {
   address: string
@@ -56,7 +57,10 @@ export async function startBootHttp({ address, port, open, nodeSocketPath, emit 
     return (request: FastifyRequest, reply: FastifyReply) => {
       reply.hijack()
       reply.raw.on('error', () => {})
-      handle(request, reply).catch((error: Error) => {
+      const handled = turnOf(request.raw, reply.raw).then((mine) =>
+        mine ? handle(request, reply) : undefined,
+      )
+      handled.catch((error: Error) => {
         emit('http.fail', {
           file: request.raw.url?.slice(0, 300) ?? '',
           peer: peerOf(request.raw),

@@ -2,7 +2,15 @@
 import { spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -187,4 +195,25 @@ test('law: a span is always inside the blob', () => {
       if (span.status === 206) expect(end).toBeGreaterThan(start)
     }),
   )
+})
+
+test('requests that wait on one connection hold nothing: a few are answered in turn, a flood ends it', async () => {
+  const pipelined = async (count: number) => {
+    const socket = connect(port, '127.0.0.1')
+    socket.on('error', () => {})
+    socket.write(`GET ${path(large)} HTTP/1.1\r\nHost: x\r\n\r\n`.repeat(count))
+    return socket
+  }
+  const few = await pipelined(3)
+  let bytes = 0
+  for await (const part of few) {
+    bytes += (part as Buffer).length
+    if (bytes > 3 * large.length) break
+  }
+  const files = () => readdirSync('/proc/self/fd').length
+  const before = files()
+  const flood = (await pipelined(2000)).pause()
+  await new Promise((done) => setTimeout(done, 300))
+  expect(files() - before).toBeLessThan(10)
+  flood.destroy()
 })

@@ -1,7 +1,7 @@
 // The boot process' HTTP as loaders use it: raw bytes, because header spelling and early closes are what matters.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -282,4 +282,15 @@ test('only node endpoints, only bodies of a sane size', async () => {
   expect(status(await post('/node/log', 'x'.repeat(1 << 20)))).toBe(200)
   expect(status(await post('/boot/ipxe/52-54-00-77-00-11', 'x'))).toBe(404)
   expect(seen.map(({ url }) => url)).toEqual(['/node/log'])
+})
+
+test('a flood of requests on one connection ends it, without an open file for each', async () => {
+  const files = () => readdirSync('/proc/self/fd').length
+  const before = files()
+  const socket = connect(boot.port, '127.0.0.1').pause()
+  socket.on('error', () => {})
+  socket.write(`GET ${kernel} HTTP/1.1\r\nHost: x\r\n\r\n`.repeat(1500))
+  await new Promise((done) => setTimeout(done, 300))
+  expect(files() - before).toBeLessThan(10)
+  socket.destroy()
 })
