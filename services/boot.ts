@@ -10,6 +10,7 @@ import type { Config } from '../src/config.ts'
 import type { Network } from '../src/node/network.ts'
 import { type Leases, openLeases } from './dhcp/leases.ts'
 import { startDhcp } from './dhcp/server.ts'
+import { limitFailures } from './emit.ts'
 import { startBootHttp } from './http/boot.ts'
 import { openPublished } from './http/published.ts'
 import { type Bootfiles, loadBootfiles } from './loaders/build.ts'
@@ -46,7 +47,7 @@ runChild(async ({ config }, parent) => {
 
 /** Everything that one network is answered by. */
 async function serveNetwork(network: Network, { config, parent, nodes, leases, bootfiles }: World) {
-  const { emit } = parent
+  const emit = limitFailures(parent.emit)
   const { address } = network
   const { http, tftp, stateDir } = config
   const blobFolder = (name: string) => join(stateDir, name, 'blobs', 'sha256')

@@ -9,3 +9,19 @@ export function makeEmit(
 ): Emit {
   return <T extends EventType>(type: T, fields: EventFields<T>) => sink({ time: Date.now(), type, ...fields })
 }
+
+const failures: ReadonlySet<EventType> = new Set(['tftp.fail', 'http.fail'])
+const failuresPerMinute = 1000
+
+/** Failures that any machine of the network can cause without end are said so often a minute and no more: log and memory last. */
+export function limitFailures(emit: Emit, now: () => number = Date.now): Emit {
+  let [until, said] = [0, 0]
+  return (type, fields) => {
+    if (failures.has(type)) {
+      if (now() >= until) [until, said] = [now() + 60_000, 0]
+      said += 1
+      if (said > failuresPerMinute) return
+    }
+    emit(type, fields)
+  }
+}
