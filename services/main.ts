@@ -49,8 +49,8 @@ runChild(async ({ config }, parent) => {
     },
     script: scriptMaker(config),
     refusal: (error) => renderRefusal(error.fault),
-    answers: async (host, keys) => {
-      const key = await probeHostKey({ host, port: 22, timeoutMs: 2500 })
+    answers: async (host, keys, port) => {
+      const key = await probeHostKey({ host, port, timeoutMs: 2500 })
       return key !== undefined && keys.includes(key)
     },
     push: (delta) => parent.send({ kind: 'send', to: 'boot', body: { type: 'delta', delta } }),

@@ -43,7 +43,7 @@ export type Needs = {
   }) => string
   refusal: (error: UserError) => string
   /** Whether an sshd with one of these key fingerprints answers at the address. */
-  answers: (address: Ipv4, hostKeys: string[]) => Promise<boolean>
+  answers: (address: Ipv4, hostKeys: string[], port: number) => Promise<boolean>
   push: (delta: Delta) => void
   key: Buffer // 32 bytes, the server's own
   emit: Emit
@@ -380,7 +380,8 @@ export async function openDeployments(needs: Needs) {
     const node = await nodes.get(d.node)
     const address = node?.ip ?? addresses.get(d.node)
     if (!node?.cloneHostKeys?.length || !address) return
-    if (await needs.answers(address, node.cloneHostKeys)) await feed(ofNode.get(d.node) ?? d, { type: 'up' })
+    if (await needs.answers(address, node.cloneHostKeys, node.sshport ?? 22))
+      await feed(ofNode.get(d.node) ?? d, { type: 'up' })
   }
 
   return {

@@ -62,6 +62,7 @@ async function setUp(node: Partial<Node> = {}) {
   const world = {
     time: 1_000_000,
     up: false,
+    sshport: 22,
     full: false,
     refuse: undefined as UserError | undefined,
     osimages: [rescue] as Osimage[],
@@ -94,7 +95,7 @@ async function setUp(node: Partial<Node> = {}) {
         return `SESSION=${session}`
       },
       refusal: (error) => `REFUSED ${error.message}`,
-      answers: async (_address, keys) => world.up && keys.length > 0,
+      answers: async (_address, keys, port) => world.up && keys.length > 0 && port === world.sshport,
       push: (delta) => void deltas.push(delta),
       key: Buffer.alloc(32, 7),
       emit: (type, fields) => void events.push({ time: world.time, type, ...fields } as Event),
@@ -339,6 +340,17 @@ test('a clone that is not seen to come up boots from its disk for good once node
   expect(await deployments.stat(n1)).toBe('boot')
   expect(deltas.at(-1)!.changed[0]).not.toHaveProperty('deployment')
   expect(await (await open()).stat(n1)).toBe('boot')
+})
+
+test('a clone whose sshd has a port of its own is looked for there', async () => {
+  const { deployments, session, world, nodes } = await installing()
+  await deployments.finish({ session, result: 'ok', receipt }, peer)
+  Object.assign(world, { up: true, sshport: 2222 })
+  await deployments.tick()
+  expect(nodes.get(n1)!.status).toBe('installed')
+  nodes.set(n1, { ...nodes.get(n1)!, sshport: 2222 })
+  await deployments.tick()
+  expect(nodes.get(n1)!.status).toBe('booted')
 })
 
 test('an install that did not come up yet does not come back to fail after a rescue and a restart', async () => {
