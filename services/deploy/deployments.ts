@@ -319,7 +319,8 @@ export async function openDeployments(needs: Needs) {
       return needs.script({ node, image, facts, peer, session: sessionKey(key, d.id, d.attempt, nonce) })
     } catch (error) {
       if (!(error instanceof UserError)) throw error
-      await feed(ofNode.get(d.node) ?? d, { type: 'refused', reason: error.message })
+      // It names what the machine said of itself, up to a megabyte; protocol.ts allows a reason as much as this.
+      await feed(ofNode.get(d.node) ?? d, { type: 'refused', reason: error.message.slice(0, 1000) })
       return needs.refusal(error)
     }
   }

@@ -248,6 +248,14 @@ test('a node that was locked after its nodeset is not installed until it is unlo
   expect(await start()).toMatch(/^SESSION=/)
 })
 
+test('a refusal that names thousands of disks is kept as a line', async () => {
+  const { deployments, token, world, stored } = await setUp()
+  await deployments.arm(n1, 'img' as ImageName)
+  world.refuse = new UserError('no disk to install on', { what: '/dev/sda, '.repeat(80_000) })
+  await deployments.start({ token: token(), nonce, facts }, peer)
+  expect([...stored.values()].map(({ reason }) => reason!.length)).toEqual([1000])
+})
+
 test('two machines show one token at the same moment: one is installed', async () => {
   const { deployments, token } = await setUp()
   await deployments.arm(n1, 'img' as ImageName)
