@@ -99,15 +99,18 @@ export const findEsp = (partitions: PlannedPartition[]) =>
 
 const MINIMUM_DISK = 256 * MIB // below: flash of a management controller, never a system disk
 
-/** The disk that is named; else the first by path that is no stick, no card, not read-only, and large enough. */
+/**
+ * The disk that is named; else the first by path that is no stick, no card and not read-only. When that one is too small
+ * another may be meant, or hold data: then a person must name it.
+ */
 export function chooseDisk(disks: DiskFacts[], bytes: number, installdisk?: string): DiskFacts {
   if (installdisk !== undefined) return namedDisk(disks, bytes, installdisk)
   const sensible = disks
     .filter((d) => !d.removable && !d.readOnly && d.transport !== 'usb' && d.bytes >= MINIMUM_DISK)
     .sort((a, b) => byPath(a.path, b.path))
-  const found = sensible.find((d) => d.bytes >= bytes)
-  if (found) return found
-  if (sensible.length === 0)
+  const [first] = sensible
+  if (first && first.bytes >= bytes) return first
+  if (!first)
     throw new UserError('no disk to install on', {
       what:
         disks.length === 0 ? 'this machine shows no disk at all' : `only ${disks.map(describe).join(', ')}`,
@@ -131,6 +134,7 @@ function namedDisk(disks: DiskFacts[], bytes: number, installdisk: string): Disk
 const tooSmall = (bytes: number, disks: DiskFacts[]) =>
   new UserError('disk too small', {
     what: `needs ${gigabytes(bytes, Math.ceil)} on one disk, ${disks.map((d) => `${d.path} has ${gigabytes(d.bytes)}`).join(', ')}`,
+    ...(disks.some((d) => d.bytes >= bytes) && { allowed: 'the disk named by installdisk=' }),
   })
 
 const describe = (d: DiskFacts) =>

@@ -185,7 +185,12 @@ describe('which disk', () => {
   ]
   const table: [string, number, string | undefined, string | RegExp][] = [
     ['the first by path', GIB, undefined, '/dev/sda'],
-    ['the first that is large enough; sdb comes before sdaa', 5 * GIB, undefined, '/dev/sdb'],
+    [
+      'the first is too small: no other is guessed, it may hold data',
+      5 * GIB,
+      undefined,
+      /needs 5\.4 GB on one disk, \/dev\/sda has 4\.2 GB, .*allowed: the disk named by installdisk=/,
+    ],
     ['the one that is named', GIB, '/dev/sdaa', '/dev/sdaa'],
     ['by a link', GIB, '/dev/disk/by-id/wwn-0x5000', '/dev/sdb'],
     ['removable when named', GIB, '/dev/sdd', '/dev/sdd'],
@@ -203,6 +208,9 @@ describe('which disk', () => {
       /needs 5\.4 GB on one disk, \/dev\/sda has 4\.2 GB/,
     ],
   ]
+  test('sdb comes before sdaa', () => {
+    expect(chooseDisk([disk('/dev/sdaa', GIB), disk('/dev/sdb', GIB)], GIB).path).toBe('/dev/sdb')
+  })
   test.each(table)('%s', (_, bytes, installdisk, expected) => {
     const choose = () => chooseDisk(disks, bytes, installdisk).path
     if (typeof expected === 'string') expect(choose()).toBe(expected)
