@@ -1,11 +1,12 @@
 // The deployments: keeps them in memory, feeds them events, stores what changed, tells the boot process.
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import type { ImageName, Ipv4, NodeName } from '../../src/address.ts'
 import type { BootNode, Delta, Snapshot } from '../../src/boot/plan.ts'
 import type { Payload } from '../../src/boot/snapshot.ts'
 import { bootNodeOf } from '../../src/boot/snapshot.ts'
 import type { Deployment, DeploymentEvent, Effect } from '../../src/deploy/deployment.ts'
 import * as rules from '../../src/deploy/deployment.ts'
+import { withReceipt } from '../../src/deploy/receipt.ts'
 import { bootToken, sameSecret, sessionDeployment, sessionKey } from '../../src/deploy/token.ts'
 import type { Event } from '../../src/events.ts'
 import { UserError } from '../../src/fault.ts'
@@ -411,31 +412,4 @@ function isInstallText(event: Event): boolean {
   return (
     (event.type === 'http.text' || event.type === 'tftp.start') && (kind === 'install' || kind === 'boot')
   )
-}
-
-/** What the next boot and the next ssh contact need to know of the clone. */
-function withReceipt(node: Node, receipt: NonNullable<Finish['receipt']>): Node {
-  const { localLoader: _, ...rest } = node
-  const { espUuid, loader, hostKeys } = receipt
-  return {
-    ...rest,
-    cloneHostKeys: hostKeys.flatMap(fingerprint),
-    ...(espUuid &&
-      loader &&
-      isLoaderPath(loader) &&
-      isVolumeId(espUuid) && { localLoader: { espUuid, path: loader } }),
-  }
-}
-
-// Both are written into GRUB's text of the next boot; the node is not trusted to name anything else.
-const isLoaderPath = (path: string) => /^(\/[A-Za-z0-9._-]+)+\.efi$/i.test(path) && !path.includes('..')
-const isVolumeId = (id: string) => /^[0-9A-F]{4}-[0-9A-F]{4}$/i.test(id)
-
-/** `SHA256:...` of a line of a public key file, as ssh prints it. */
-function fingerprint(line: string): string[] {
-  const blob = line.trim().split(/\s+/)[1]
-  if (!blob || !/^[A-Za-z0-9+/=]+$/.test(blob)) return []
-  return [
-    `SHA256:${createHash('sha256').update(Buffer.from(blob, 'base64')).digest('base64').replace(/=+$/, '')}`,
-  ]
 }
