@@ -11,8 +11,21 @@ export const grubCores = {
 } as const satisfies Record<string, string>
 
 export type FirstLoader =
-  /** `vendorClass`: UEFI HTTP Boot takes only a reply that says HTTPClient. */
-  { kind: 'file'; file: string; vendorClass?: 'HTTPClient' } | { kind: 'none'; why: string }
+  | {
+      kind: 'file'
+      /** A name for TFTP or a URL; absent where the configuration alone is loaded (petitboot). */
+      file?: string
+      /** UEFI HTTP Boot takes only a reply that says HTTPClient. */
+      vendorClass?: 'HTTPClient'
+      /** Option 209: what pxelinux and petitboot load as their configuration. */
+      configFile?: string
+      /** Option 210: what they put before every other name. */
+      pathPrefix?: string
+    }
+  /** The firmware is not answered at all: without an offer it goes on to the next device of its boot order. */
+  | { kind: 'silent'; why: string }
+  /** An address and nothing to boot. */
+  | { kind: 'none'; why: string }
 
 type Asking = { client: Client; mac: Mac; netboot: Netboot | undefined; server: ServerAddress }
 

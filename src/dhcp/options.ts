@@ -67,6 +67,8 @@ const table = {
   clientArchs: [93, u16s], // RFC 4578: a list, best first
   uuid: [97, bytes],
   ipxe: [175, bytes], // iPXE's own sub-options
+  configFile: [209, text], // RFC 5071
+  pathPrefix: [210, text], // RFC 5071
 } satisfies Record<string, [number, Kind<any>]>
 
 type Table = typeof table

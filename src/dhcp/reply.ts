@@ -6,7 +6,7 @@ import { type Addresses, addressFor, rightTo } from './assign.ts'
 import type { LeaseEvent } from './leases.ts'
 import { encodeOptions, type Options } from './options.ts'
 import { FILE_FIELD_BYTES, NO_ADDRESS, type Packet } from './packet.ts'
-import { ignore, messageTypes, type Request, type RequestType } from './request.ts'
+import { type Ignore, ignore, messageTypes, type Request, type RequestType } from './request.ts'
 
 /** Firmware never renews and a rack netboots in minutes; an installed system keeps its address over a night's outage. */
 const FIRMWARE_LEASE_SECONDS = 300
@@ -65,6 +65,7 @@ const answers: Record<RequestType, (request: Request, context: Context) => Answe
     if (!subnetContains(context.network.subnet, address)) return ignore(`${address} is not in this network`)
     if (!context.node && !context.network.pool) return ignore('unknown machine')
     const boot = bootFile(request, context)
+    if ('kind' in boot) return boot
     const options = {
       messageType: messageTypes.ack,
       serverId: context.network.address,
@@ -106,6 +107,7 @@ function grant(kind: 'offer' | 'ack', request: Request, context: Context, addres
   const { network, now } = context
   const seconds = client.kind === 'os' ? OS_LEASE_SECONDS : FIRMWARE_LEASE_SECONDS
   const boot = bootFile(request, context)
+  if ('kind' in boot) return boot
   const options = {
     messageType: messageTypes[kind],
     serverId: network.address,
@@ -135,18 +137,27 @@ function refuse(asked: Ipv4, request: Request, { network }: Context): Answer {
 type Boot = { file: FileAnswer; header: Partial<Packet>; options: Options }
 
 /** What a client is given to load. Unknown machines get an address and no file. */
-function bootFile({ client, mac }: Request, { node, server, network }: Context): Boot {
+function bootFile({ client, mac }: Request, { node, server, network }: Context): Boot | Ignore {
   const ours: Options = client.kind === 'ipxe' ? { ipxe: IPXE_NO_PROXY } : {}
   if (!node || client.kind === 'os') return { file: {}, header: {}, options: ours }
   const loader = planFirstLoader({ client, mac, netboot: node.netboot, server })
+  if (loader.kind === 'silent') return ignore(loader.why)
   if (loader.kind === 'none') return { file: { why: loader.why }, header: {}, options: ours }
-  const { file, vendorClass } = loader
-  const inHeader = file.length <= FILE_FIELD_BYTES ? file : ''
+  const { file, vendorClass, configFile, pathPrefix } = loader
+  const inHeader = file !== undefined && file.length <= FILE_FIELD_BYTES ? file : ''
+  const name = file ?? configFile
   return {
-    file: { name: file },
+    file: name === undefined ? {} : { name },
     header: { siaddr: network.address, sname: network.address, file: inHeader },
     // No option 60 for PXE: with it EDK2 takes us for a boot server on port 4011 and ignores the file.
-    options: { bootFile: file, tftpServer: network.address, ...(vendorClass && { vendorClass }), ...ours },
+    options: {
+      ...(file !== undefined && { bootFile: file }),
+      tftpServer: network.address,
+      ...(vendorClass && { vendorClass }),
+      ...(configFile !== undefined && { configFile }),
+      ...(pathPrefix !== undefined && { pathPrefix }),
+      ...ours,
+    },
   }
 }
 
