@@ -51,15 +51,16 @@ async function serveNetwork(network: Network, { config, parent, nodes, leases, b
   const { address } = network
   const { http, tftp, stateDir } = config
   const blobFolder = (name: string) => join(stateDir, name, 'blobs', 'sha256')
+  const loaders = new Map(
+    Object.entries(bootfiles.loaders).map(([name, { digest }]) => [
+      name,
+      join(blobFolder('bootfiles'), digest.slice('sha256:'.length)),
+    ]),
+  )
   const open = openPublished({
     server: { address, httpPort: http.port, imagePort: http.imagePort },
     nodes,
-    loaders: new Map(
-      Object.entries(bootfiles.loaders).map(([name, { digest }]) => [
-        name.replace(/^boot\/grub\//, ''),
-        join(blobFolder('bootfiles'), digest.slice('sha256:'.length)),
-      ]),
-    ),
+    loaders,
     blobFolders: ['images', 'bootfiles', 'bootonly'].map(blobFolder),
     macOf: (peer) => leases.macOf(peer, Date.now()),
   })
@@ -77,6 +78,7 @@ async function serveNetwork(network: Network, { config, parent, nodes, leases, b
       ports: { http: http.port, image: http.imagePort },
       lookup: (mac: Mac) => nodes().byMac.get(mac),
       reserved: (ip: Ipv4) => nodes().byAddress.has(ip),
+      built: new Set(loaders.keys()),
       leases,
       emit,
     }),

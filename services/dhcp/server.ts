@@ -20,6 +20,8 @@ export type DhcpNeeds = {
   lookup(mac: Mac): BootNode | undefined
   /** Whether an address is a known node's by definition. */
   reserved(address: Ipv4): boolean
+  /** The published names of the loaders that we have. */
+  built: ReadonlySet<string>
   leases: Leases
   emit: Emit
   now?: () => number
@@ -35,6 +37,7 @@ export async function startDhcp({
   ports,
   lookup,
   reserved,
+  built,
   leases,
   emit,
   now = Date.now,
@@ -59,7 +62,7 @@ export async function startDhcp({
     const request = tryRead(bytes)
     if (request.kind === 'ignore') return ignored(request.why, {})
     const node = lookup(request.mac)
-    const context = { network, server, node, leases: leases.view, reserved, now: now() }
+    const context = { network, server, built, node, leases: leases.view, reserved, now: now() }
     const decided = answer(request, context)
     const stored = 'lease' in decided && decided.lease ? leases.take(decided.lease) : undefined
     if (stored && !(await isStored(stored, request, node))) return

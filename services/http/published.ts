@@ -10,7 +10,7 @@ import { type BootFacts, type Content, fileContent, type Open, textContent } fro
 type Needs = {
   server: ServerAddress // of the network that this opener answers
   nodes(): NodeIndex // as it stands now
-  loaders: ReadonlyMap<string, string> // files that were built, as 'x86_64-efi/core.efi' -> where it is
+  loaders: ReadonlyMap<string, string> // published name, as 'boot/grub/x86_64-efi/core.efi' -> where the file is
   blobFolders: string[] // files named by their hex digest
   macOf?(address: Ipv4): Mac | undefined // leases, neighbour table
 }

@@ -1,8 +1,7 @@
 // What a client loads first. One row per machine that we have a loader for; what has no row is not offered.
 import { type Mac, macWithDashes } from '../address.ts'
 import { type Client, machineName } from '../dhcp/client.ts'
-import type { Netboot } from '../node/node.ts'
-import type { ServerAddress } from './plan.ts'
+import type { BootNode, ServerAddress } from './plan.ts'
 
 /** The GRUB cores, by firmware and processor, under the names they are published. */
 export const grubCores = {
@@ -27,13 +26,21 @@ export type FirstLoader =
   /** An address and nothing to boot. */
   | { kind: 'none'; why: string }
 
-type Asking = { client: Client; mac: Mac; netboot: Netboot | undefined; server: ServerAddress }
+/** `built`: the published names of the loaders that this server has. */
+type Asking = {
+  client: Client
+  mac: Mac
+  node: Pick<BootNode, 'netboot'>
+  server: ServerAddress
+  built: ReadonlySet<string>
+}
 
 /**
  * iPXE gets its script and everything else the GRUB core of its machine. Nobody is ever given iPXE, so a client that
  * is iPXE (QEMU's ROM is, in its very first DISCOVER) cannot be sent round in a circle.
  */
-export function planFirstLoader({ client, mac, netboot, server }: Asking): FirstLoader {
+export function planFirstLoader({ client, mac, node, server, built }: Asking): FirstLoader {
+  const { netboot } = node
   if (client.kind === 'os') return { kind: 'none', why: 'the client asks for no boot file' }
   if (client.kind === 'ipxe' && netboot !== 'grub2')
     return { kind: 'file', file: `${httpBase(server)}/boot/ipxe/${macWithDashes(mac)}` }
@@ -41,7 +48,7 @@ export function planFirstLoader({ client, mac, netboot, server }: Asking): First
     return { kind: 'none', why: 'netboot=ipxe, but the firmware is not iPXE and none is shipped' }
   const machine = machineName(client)
   const core = machine && grubCores[machine as keyof typeof grubCores]
-  if (!core)
+  if (!core || !built.has(core))
     return { kind: 'none', why: `no loader for ${machine ?? 'a machine that does not say what it is'}` }
   if (client.protocol === 'http')
     return { kind: 'file', file: `${httpBase(server)}/${core}`, vendorClass: 'HTTPClient' }

@@ -11,7 +11,7 @@ export type Asker = { address: Ipv4; mac?: Mac | undefined }
 /** Everything that a name can be resolved against. */
 export type World = {
   nodes: NodeIndex
-  loaders: ReadonlySet<string> // loader files that were built, as 'x86_64-efi/core.efi'
+  loaders: ReadonlySet<string> // names of loader files that were built, as 'boot/grub/x86_64-efi/core.efi'
   server: ServerAddress // as this asker reaches us
 }
 
@@ -82,10 +82,6 @@ const table: Row[] = [
     (mac, _, world) => textOf(world.nodes.byMac.get(parseMac(mac)), 'ipxe', world),
   ],
   [
-    /^boot\/grub\/([a-z0-9_-]+\/[a-z0-9_.-]+)$/,
-    (file, _, world) => (world.loaders.has(file) ? { kind: 'loader', file } : undefined),
-  ],
-  [
     /^blobs\/sha256\/([0-9a-f]{64})$/,
     (hex, _, world) => {
       const digest = `sha256:${hex}` as Digest
@@ -97,6 +93,7 @@ const table: Row[] = [
 /** `name` as normalizeName left it; `/tftpboot/...` is an alias of `/` (xCAT's names). */
 export function resolveName(name: string, asker: Asker, world: World): Meaning | undefined {
   const plain = name.replace(/^tftpboot\//, '')
+  if (world.loaders.has(plain)) return { kind: 'loader', file: plain }
   for (const [form, meaning] of table) {
     const match = form.exec(plain)?.[1]
     if (match !== undefined) return meaning(match, asker, world)

@@ -15,7 +15,8 @@ const OS_LEASE_SECONDS = 12 * 3600
 const IPXE_NO_PROXY = Buffer.from('b00101', 'hex')
 const BROADCAST_FLAG = 0x8000
 
-export type Context = Addresses & { server: ServerAddress }
+/** `built`: the published names of the loaders that we have. */
+export type Context = Addresses & { server: ServerAddress; built: ReadonlySet<string> }
 
 export type Answer =
   | { kind: 'ignore'; why: string; lease?: LeaseEvent }
@@ -137,10 +138,10 @@ function refuse(asked: Ipv4, request: Request, { network }: Context): Answer {
 type Boot = { file: FileAnswer; header: Partial<Packet>; options: Options }
 
 /** What a client is given to load. Unknown machines get an address and no file. */
-function bootFile({ client, mac }: Request, { node, server, network }: Context): Boot | Ignore {
+function bootFile({ client, mac }: Request, { node, server, network, built }: Context): Boot | Ignore {
   const ours: Options = client.kind === 'ipxe' ? { ipxe: IPXE_NO_PROXY } : {}
   if (!node || client.kind === 'os') return { file: {}, header: {}, options: ours }
-  const loader = planFirstLoader({ client, mac, netboot: node.netboot, server })
+  const loader = planFirstLoader({ client, mac, node, server, built })
   if (loader.kind === 'silent') return ignore(loader.why)
   if (loader.kind === 'none') return { file: { why: loader.why }, header: {}, options: ours }
   const { file, vendorClass, configFile, pathPrefix } = loader

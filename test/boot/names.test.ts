@@ -13,7 +13,7 @@ const done = node({
 })
 const world: World = {
   nodes: indexNodes([one, two, done]),
-  loaders: new Set(['x86_64-efi/core.efi', 'i386-pc/core.0']),
+  loaders: new Set(['boot/grub/x86_64-efi/core.efi', 'boot/grub/i386-pc/core.0']),
   server,
 }
 const asker: Asker = { address: '10.77.0.11' as Ipv4 }
@@ -40,8 +40,8 @@ const rows: [string, object | undefined, Asker?][] = [
   ['boot/ipxe/52-54-00-77-00-11', ipxe],
   ['tftpboot/boot/ipxe/52-54-00-77-00-11', ipxe],
   ['tftpboot/tftpboot/boot/ipxe/52-54-00-77-00-11', undefined],
-  ['boot/grub/x86_64-efi/core.efi', { kind: 'loader', file: 'x86_64-efi/core.efi' }],
-  ['boot/grub/i386-pc/core.0', { kind: 'loader', file: 'i386-pc/core.0' }],
+  ['boot/grub/x86_64-efi/core.efi', { kind: 'loader', file: 'boot/grub/x86_64-efi/core.efi' }],
+  ['boot/grub/i386-pc/core.0', { kind: 'loader', file: 'boot/grub/i386-pc/core.0' }],
   ['boot/grub/arm64-efi/core.efi', undefined],
   ['boot/grub/x86_64-efi/command.lst', { kind: 'empty' }],
   ['boot/grub/i386-pc/terminal.lst', { kind: 'empty' }],

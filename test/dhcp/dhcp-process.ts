@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline'
 import { openLeases } from '../../services/dhcp/leases.ts'
 import { startDhcp } from '../../services/dhcp/server.ts'
 import { makeEmit } from '../../services/emit.ts'
+import { grubCores } from '../../src/boot/loaders.ts'
 import type { BootNode } from '../../src/boot/plan.ts'
 
 const { network, nodes, ports = { http: 80, image: 8081 }, journal } = JSON.parse(process.argv[2]!)
@@ -13,6 +14,7 @@ const dhcp = await startDhcp({
   ports,
   lookup: (mac) => nodes.find((node: BootNode) => node.mac.includes(mac)),
   reserved: (address) => nodes.some((node: BootNode) => node.ip === address),
+  built: new Set(Object.values(grubCores)),
   leases,
   emit: makeEmit((event) => console.log(JSON.stringify(event))),
 })

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type Ipv4, parseIpv4, parseMac, parseNodeName, parseSubnet } from '../../src/address.ts'
+import { grubCores } from '../../src/boot/loaders.ts'
 import type { BootNode } from '../../src/boot/plan.ts'
 import { destinationOf } from '../../src/dhcp/delivery.ts'
 import { type Lease, makeLeaseTable } from '../../src/dhcp/leases.ts'
@@ -34,6 +35,7 @@ function context({ node, network: net = network, leases = [], reserved = [] }: W
     node,
     network: net,
     server,
+    built: new Set(Object.values(grubCores)),
     leases: makeLeaseTable(leases),
     reserved: (address) => reserved.includes(address),
     now,

@@ -39,8 +39,8 @@ beforeAll(async () => {
       server: us,
       nodes: () => nodes,
       loaders: new Map([
-        ['x86_64-efi/core.efi', join(folder, 'core.efi')],
-        ['i386-pc/core.0', join(folder, 'not-there')],
+        ['boot/grub/x86_64-efi/core.efi', join(folder, 'core.efi')],
+        ['boot/grub/i386-pc/core.0', join(folder, 'not-there')],
       ]),
       blobFolders: [join(folder, 'empty'), join(folder, 'blobs')],
     }),
