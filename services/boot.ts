@@ -3,6 +3,7 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Ipv4, Mac } from '../src/address.ts'
+import { serverAddress } from '../src/boot/image-url.ts'
 import { indexNodes, type NodeIndex } from '../src/boot/names.ts'
 import type { Snapshot } from '../src/boot/plan.ts'
 import { applyDelta } from '../src/boot/snapshot.ts'
@@ -58,7 +59,7 @@ async function serveNetwork(network: Network, { config, parent, nodes, leases, b
     ]),
   )
   const open = openPublished({
-    server: { address, httpPort: http.port, imagePort: http.imagePort },
+    server: serverAddress(network, config),
     nodes,
     loaders,
     blobFolders: ['images', 'bootfiles', 'bootonly'].map(blobFolder),

@@ -4,6 +4,9 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Digest, ImageName, Ipv4, NodeName } from '../src/address.ts'
 import { subnetContains } from '../src/address.ts'
+import { imageServers, imageUrlText, serverAddress } from '../src/boot/image-url.ts'
+import type { ServerAddress } from '../src/boot/plan.ts'
+import { serverUrl } from '../src/boot/policy.ts'
 import type { Config } from '../src/config.ts'
 import type { Event } from '../src/events.ts'
 import { UserError } from '../src/fault.ts'
@@ -256,16 +259,22 @@ function scriptMaker(config: Config): Parameters<typeof openDeployments>[0]['scr
       .map((name) => [name, readFileSync(join(folder, 'phases', name), 'utf8')]),
   )
   return ({ node, image, facts, session, peer }) => {
-    const { address } = serverFor(config, peer)
-    const url = (port: number) => `http://${address}${port === 80 ? '' : `:${port}`}`
-    const blobUrls = [url(config.http.imagePort)]
-    const serverUrl = url(config.http.port)
-    const { plan, layouts } = planInstall({ node, version: image, facts, session, serverUrl, blobUrls })
+    const server = serverFor(config, peer)
+    const blobUrls = imageServers(server).map(imageUrlText)
+    const { plan, layouts } = planInstall({
+      node,
+      version: image,
+      facts,
+      session,
+      serverUrl: serverUrl(server),
+      blobUrls,
+    })
     return renderScript({ plan, layouts, lib, phases })
   }
 }
 
-/** Our own address as that machine sees us. */
-function serverFor(config: Config, peer: Ipv4) {
-  return config.networks.find(({ subnet }) => subnetContains(subnet, peer)) ?? config.networks[0]!
+/** Our own addresses as that machine sees them. */
+function serverFor({ networks, http }: Config, peer: Ipv4): ServerAddress {
+  const network = networks.find(({ subnet }) => subnetContains(subnet, peer)) ?? networks[0]!
+  return serverAddress(network, { http, networks })
 }

@@ -9,6 +9,7 @@ import {
   subnetBroadcast,
   subnetContains,
 } from './address.ts'
+import { parseImageUrl } from './boot/image-url.ts'
 import { faultAt, type Key, type Place, valueAt } from './config-place.ts'
 import { type Fault, UserError } from './fault.ts'
 import { subnetText } from './node/attributes.ts'
@@ -19,7 +20,12 @@ export function ruleFaults(value: unknown, place: Place): Fault[] {
   const networks = valueAt(value, ['networks'])
   const count = Array.isArray(networks) ? networks.length : 0
   const each = Array.from({ length: count }, (_, index) => networkFaults(value, place, index))
-  return [...each.flat(), ...overlapFaults(value, place, count), ...portFaults(value, place)]
+  return [
+    ...each.flat(),
+    ...overlapFaults(value, place, count),
+    ...portFaults(value, place),
+    ...imageUrlFaults(value, place),
+  ]
 }
 
 function networkFaults(value: unknown, place: Place, index: number): Fault[] {
@@ -105,6 +111,21 @@ function subnetAt(value: unknown, keys: Key[]): Network['subnet'] | undefined {
 
 const overlap = (a: Network['subnet'], b: Network['subnet']) =>
   subnetContains(a, ipv4FromNumber(b.base)) || subnetContains(b, ipv4FromNumber(a.base))
+
+function imageUrlFaults(value: unknown, place: Place): Fault[] {
+  const urls = valueAt(value, ['http', 'imageUrls'])
+  if (!Array.isArray(urls)) return []
+  return urls.flatMap((url, index) => {
+    if (typeof url !== 'string') return []
+    try {
+      parseImageUrl(url)
+      return []
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error
+      return [faultAt(place, ['http', 'imageUrls', index], error.fault.error, url, error.fault.allowed)]
+    }
+  })
+}
 
 function portFaults(value: unknown, place: Place): Fault[] {
   const [http, images] = [valueAt(value, ['http', 'port']), valueAt(value, ['http', 'imagePort'])]

@@ -6,12 +6,16 @@ import { Value } from 'typebox/value'
 import type { Document } from 'yaml'
 import { LineCounter, parseDocument } from 'yaml'
 import { parseIpv4, parseSubnet } from './address.ts'
+import { type ImageUrl, parseImageUrl } from './boot/image-url.ts'
 import { faultAt, type Key, type Place } from './config-place.ts'
 import { parsePool, ruleFaults } from './config-rules.ts'
 import { type Fault, UserError } from './fault.ts'
 import type { Network } from './node/network.ts'
 
-export type Config = Omit<File, 'networks'> & { networks: Network[] }
+export type Config = Omit<File, 'networks' | 'http'> & {
+  networks: Network[]
+  http: Omit<File['http'], 'imageUrls'> & { imageUrls: ImageUrl[] }
+}
 
 // ---- the schema: `description` is what a refusal says is allowed ----
 
@@ -59,10 +63,21 @@ const File = Type.Object(
         port: port(80),
         imagePort: port(8081),
         workers: Type.Integer({ minimum: 1, maximum: 64, default: 2, description: '1 to 64 processes' }),
+        imageUrls: Type.Array(Type.String({ description: 'a base URL, as http://10.0.0.1:8090' }), {
+          maxItems: 8,
+          default: [],
+          description: 'a list of base URLs of servers that have our blobs',
+        }),
       },
-      { ...closed, default: {}, description: 'port, imagePort, workers' },
+      { ...closed, default: {}, description: 'port, imagePort, workers, imageUrls' },
     ),
-    tftp: Type.Object({ port: port(69) }, { ...closed, default: {}, description: 'port' }),
+    tftp: Type.Object(
+      {
+        port: port(69),
+        workers: Type.Integer({ minimum: 1, maximum: 64, default: 1, description: '1 to 64 threads' }),
+      },
+      { ...closed, default: {}, description: 'port, workers' },
+    ),
     api: Type.Object(
       {
         // sun_path holds 108 bytes with its closing zero.
@@ -95,8 +110,9 @@ export function parseConfig(text: string, name: string): Config {
   const value = Value.Default(File, plainValue(document, name) ?? {})
   const faults = [...schemaFaults(File, value, [], place), ...ruleFaults(value, place)]
   if (faults.length > 0) throw allOf(faults.sort((a, b) => lineIn(a) - lineIn(b)))
-  const { networks, ...rest } = value as File
-  return { ...rest, networks: networks.map(networkOf) }
+  const { networks, http, ...rest } = value as File
+  const imageUrls = http.imageUrls.map(parseImageUrl)
+  return { ...rest, http: { ...http, imageUrls }, networks: networks.map(networkOf) }
 }
 
 function yamlFault(

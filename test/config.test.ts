@@ -24,8 +24,8 @@ test('the least file: everything but the network has a default', () => {
   expect(parseConfig(withNetwork({}), 'c.yaml')).toEqual({
     stateDir: '/var/lib/sysclone',
     networks: [{ interface: 'eth1', subnet: { base: 0x0a000000, prefix: 24 }, address: '10.0.0.1' }],
-    http: { port: 80, imagePort: 8081, workers: 2 },
-    tftp: { port: 69 },
+    http: { port: 80, imagePort: 8081, workers: 2, imageUrls: [] },
+    tftp: { port: 69, workers: 1 },
     api: { socket: '/run/sysclone/api.sock' },
     ssh: {},
   })
@@ -38,8 +38,8 @@ stateDir: /srv/sysclone
 networks:
   - { interface: eth1, subnet: 10.0.0.0/24, address: 10.0.0.1, mode: dhcp, pool: 10.0.0.100-10.0.0.199,
       gateway: 10.0.0.254, dns: [10.0.0.1, 10.0.0.2], domain: cluster.example, ntp: [10.0.0.1] }
-http: { port: 8080, imagePort: 8082, workers: 1 }
-tftp: { port: 6969 }
+http: { port: 8080, imagePort: 8082, workers: 1, imageUrls: [http://10.0.0.1, 'http://10.0.0.9:8090/x/'] }
+tftp: { port: 6969, workers: 2 }
 api: { socket: /tmp/a.sock }
 ssh: { identity: /root/.ssh/id_ed25519 }
 `,
@@ -56,7 +56,16 @@ ssh: { identity: /root/.ssh/id_ed25519 }
         ntp: ['10.0.0.1'],
       },
     ],
-    http: { port: 8080, imagePort: 8082, workers: 1 },
+    http: {
+      port: 8080,
+      imagePort: 8082,
+      workers: 1,
+      imageUrls: [
+        { address: '10.0.0.1', port: 80, path: '' },
+        { address: '10.0.0.9', port: 8090, path: '/x' },
+      ],
+    },
+    tftp: { port: 6969, workers: 2 },
     ssh: { identity: '/root/.ssh/id_ed25519' },
   })
   expect(result.networks[0]).not.toHaveProperty('mode')
@@ -149,6 +158,13 @@ const whole: [what: string, text: string, faults: RegExp[]][] = [
     [/^c.yaml:5: http.imagePort: the same as http.port/],
   ],
   [
+    'a base URL with a name',
+    `${withNetwork({})}\nhttp:\n  imageUrls: [http://10.0.0.1, http://mirror/]`,
+    [
+      /^c.yaml:6: http.imageUrls\[1\]: not a base URL of images \(http:\/\/mirror\/; allowed: http:\/\/ADDRESS/,
+    ],
+  ],
+  [
     'a relative path',
     `stateDir: var\n${withNetwork({})}`,
     [/^c.yaml:1: stateDir: not allowed \(var; allowed: an absolute path\)/],
@@ -161,7 +177,7 @@ const whole: [what: string, text: string, faults: RegExp[]][] = [
   [
     'a map that is none',
     `${withNetwork({})}\nhttp: 80`,
-    [/^c.yaml:5: http: not allowed \(80; allowed: port imagePort workers\)/],
+    [/^c.yaml:5: http: not allowed \(80; allowed: port imagePort workers imageUrls\)/],
   ],
   [
     'a name of JavaScript’s own',

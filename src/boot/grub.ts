@@ -1,6 +1,7 @@
 // GRUB's configuration for each plan: a flat script without a menu. Its commands are built into the core
 // (bootfiles/loaders/build.sh). Every text ends by itself: what fails says so and asks the firmware anew.
 import { UserError } from '../fault.ts'
+import { imageServers } from './image-url.ts'
 import type { BootPlan, KernelPlan, ServerAddress } from './plan.ts'
 
 export function renderGrub(plan: BootPlan, server: ServerAddress): string {
@@ -19,14 +20,15 @@ export function renderGrub(plan: BootPlan, server: ServerAddress): string {
 const text = (lines: string[]): string => `${lines.join('\n')}\n`
 
 /** `linux` must not run twice in one session (hangs at boot), so the way is chosen first and a failure ends in a reset. */
-function startKernel({ kernel, initrds, args }: KernelPlan, { address, imagePort }: ServerAddress): string[] {
+function startKernel({ kernel, initrds, args }: KernelPlan, server: ServerAddress): string[] {
+  const [{ address, port, path }] = imageServers(server)
   const file = ({ name }: { name: string }) => `"$from"${quote(`/${name}`)}`
   return [
     '# The HTTP of GRUB crawls under BIOS.',
     'if [ "$grub_platform" = pc ]; then',
-    `  set from=${quote(`(tftp,${address})`)}`,
+    `  set from=${quote(`(tftp,${server.address})`)}`,
     'else',
-    `  set from=${quote(`(http,${address}:${imagePort})`)}`,
+    `  set from=${quote(`(http,${address}:${port})${path}`)}`,
     'fi',
     `if linux ${[file(kernel), ...args.map(quoteArg)].join(' ')}; then`,
     ...(initrds.length > 0

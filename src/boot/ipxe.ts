@@ -1,6 +1,7 @@
 // The iPXE script for each plan. iPXE honours Retry-After and comes back by itself: every text ends in asking again, so a
 // server that restarts and a later nodeset are both noticed.
 import { UserError } from '../fault.ts'
+import { imageServers, imageUrlText } from './image-url.ts'
 import type { BootPlan, KernelPlan, ServerAddress } from './plan.ts'
 import { serverUrl } from './policy.ts'
 
@@ -22,8 +23,9 @@ export function renderIpxe(plan: BootPlan, server: ServerAddress, name: string):
 const text = (lines: string[]): string => `${lines.join('\n')}\n`
 
 /** `initrd=` names are needed by the kernel's EFI stub; BIOS ignores them. */
-function startKernel({ kernel, initrds, args }: KernelPlan, { address, imagePort }: ServerAddress): string[] {
-  const url = ({ name }: { name: string }) => quote(`http://${address}:${imagePort}/${name}`)
+function startKernel({ kernel, initrds, args }: KernelPlan, server: ServerAddress): string[] {
+  const base = imageUrlText(imageServers(server)[0])
+  const url = ({ name }: { name: string }) => quote(`${base}/${name}`)
   const names = initrds.map((_, index) => `initrd${index}`)
   const line = [...names.map((initrd) => `initrd=${initrd}`), ...args].map(quote).join(' ')
   return [

@@ -3,6 +3,7 @@ import type { Digest, Ipv4, Mac, NodeName } from '../address.ts'
 import type { DeploymentState } from '../deploy/deployment.ts'
 import type { Arch, BlobRef } from '../image/version.ts'
 import type { LocalLoader, Netboot } from '../node/node.ts'
+import type { ImageUrl } from './image-url.ts'
 
 /** One node of the snapshot that main pushes to the boot process. */
 export type BootNode = {
@@ -41,5 +42,5 @@ export type BootPlan =
   | { kind: 'local'; title: string; loader?: LocalLoader }
   | { kind: 'hold'; title: string; lines: string[] }
 
-/** Our own addresses as one client sees them; ports as configured. */
-export type ServerAddress = { address: Ipv4; httpPort: number; imagePort: number }
+/** Our own addresses as one client sees them; ports as configured. `images`: servers that have our blobs and are asked first. */
+export type ServerAddress = { address: Ipv4; httpPort: number; imagePort: number; images?: ImageUrl[] }

@@ -40,7 +40,7 @@ test('a bad file: every fault at once with its line, exit code 1', () => {
   expect(err.split('\n').filter(Boolean)).toEqual([
     expect.stringMatching(/^FILE:4: networks\[0\]\.address: not inside 10\.0\.0\.0\/24 /),
     expect.stringMatching(/^FILE:5: networks\[0\]\.pool: /),
-    expect.stringMatching(/^FILE:6: http\.prot: no such key .*allowed: port imagePort workers/),
+    expect.stringMatching(/^FILE:6: http\.prot: no such key .*allowed: port imagePort workers imageUrls/),
   ])
 })
 
