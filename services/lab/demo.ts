@@ -3,9 +3,10 @@
 import { statSync } from 'node:fs'
 import { UserError } from '../../src/fault.ts'
 import { type Display, grouped, renderTable } from './display.ts'
-import { type Lab, openLab, until } from './lab.ts'
+import { type Lab, openLab } from './lab.ts'
 import type { Firmware, Machine } from './machine.ts'
 import { lastProgress, readConsole } from './serial.ts'
+import { until } from './site.ts'
 
 export type DemoOptions = {
   cache: string

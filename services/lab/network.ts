@@ -6,8 +6,10 @@ export type LabNetwork = {
   namespace: string
   /** A command as it must be started to run inside. */
   inside: (argv: string[]) => string[]
-  /** Makes a tap on the bridge and gives its name. */
-  addTap: () => Promise<string>
+  /** Makes a tap on a bridge, the lab's own unless another is named, and gives the tap's name. */
+  addTap: (onto?: string) => Promise<string>
+  /** Makes another bridge, with this address of ours on it if any. */
+  addBridge: (name: string, address?: string) => Promise<void>
   /** How many bytes the machine behind a tap has been sent. */
   sentTo: (tap: string) => Promise<number>
   close: () => Promise<void>
@@ -23,34 +25,27 @@ export async function startNetwork(): Promise<LabNetwork> {
   await sweep()
   const namespace = `${prefix}${process.pid}`
   const ip = (...words: string[]) => must(['ip', '-n', namespace, ...words])
-  let taps = 0
+  let [taps, bridges] = [0, 0]
   await must(['ip', 'netns', 'add', namespace])
   try {
     await ip('link', 'set', 'lo', 'up')
-    // A bridge takes the lowest address of its ports as its own unless it has one: ARP caches would go stale.
-    await ip(
-      'link',
-      'add',
-      bridge,
-      'address',
-      '52:54:00:77:00:01',
-      'type',
-      'bridge',
-      'stp_state',
-      '0',
-      'forward_delay',
-      '0',
-    )
-    await ip('addr', 'add', `${serverAddress}/24`, 'dev', bridge)
-    await ip('link', 'set', bridge, 'up')
+    await addBridge(bridge, `${serverAddress}/24`)
   } catch (error) {
     await run(['ip', 'netns', 'del', namespace])
     throw error
   }
-  async function addTap() {
+  async function addBridge(name: string, address?: string) {
+    // A bridge takes the lowest address of its ports as its own unless it has one: ARP caches would go stale.
+    const mac = `52:54:00:77:ff:0${bridges++}`
+    const settings = ['stp_state', '0', 'forward_delay', '0']
+    await ip('link', 'add', name, 'address', mac, 'type', 'bridge', ...settings)
+    if (address) await ip('addr', 'add', address, 'dev', name)
+    await ip('link', 'set', name, 'up')
+  }
+  async function addTap(onto = bridge) {
     const name = `tap${taps++}`
     await ip('tuntap', 'add', 'dev', name, 'mode', 'tap')
-    await ip('link', 'set', name, 'master', bridge, 'up')
+    await ip('link', 'set', name, 'master', onto, 'up')
     return name
   }
   async function sentTo(tap: string) {
@@ -61,6 +56,7 @@ export async function startNetwork(): Promise<LabNetwork> {
     namespace,
     inside: (argv) => ['ip', 'netns', 'exec', namespace, ...argv],
     addTap,
+    addBridge,
     sentTo,
     close: async () => void (await run(['ip', 'netns', 'del', namespace])),
   }

@@ -5,8 +5,9 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { run } from '../../services/lab/command.ts'
 import type { Lab } from '../../services/lab/lab.ts'
-import { until } from '../../services/lab/lab.ts'
+
 import { readConsole } from '../../services/lab/serial.ts'
+import { until } from '../../services/lab/site.ts'
 
 export type Faults = {
   tooSmall: { stat: string; blocksWritten: number; console: string }
