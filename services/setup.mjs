@@ -22,6 +22,18 @@ const lab = [
   ...['qemu-system-x86', 'ovmf', 'ipxe-qemu', 'seabios', 'mmdebstrap', 'debian-archive-keyring', 'mtools'],
   ...['openssh-client', 'fdisk', 'e2fsprogs', 'dosfstools', 'tar', 'zstd'],
 ]
+// Machines of other processors, and what else stands in a network: for the matrix of netboot paths.
+const matrix = [
+  ...[
+    'qemu-system-arm',
+    'qemu-efi-aarch64',
+    'qemu-system-ppc',
+    'qemu-slof',
+    'dnsmasq-base',
+    'isc-dhcp-relay',
+  ],
+  ...['tcpdump', 'cpio', 'kmod', 'gzip'],
+]
 const testPeers = [
   ...['busybox-static', 'shellcheck', 'grub-common', 'grub-pc-bin', 'grub-efi-amd64-bin'],
   ...['udhcpc', 'isc-dhcp-client', 'tftp-hpa', 'curl', 'tcpdump', 'skopeo', 'zstd', 'cpio'],
@@ -47,7 +59,7 @@ const commands = {
     run: () => ['boot', 'objects'].map((name) => [node24, quiet, join(root, 'test/bench', `${name}.ts`)]),
   },
   'test:vm': {
-    packages: () => [...node, ...bootfiles, ...lab],
+    packages: () => [...node, ...bootfiles, ...lab, ...matrix],
     run: (args) => [vitest('test/vm/vitest.config.ts', args)],
   },
 }

@@ -52,6 +52,7 @@ const admin = await startAdmin({
   },
   keepFiles: async () => ({}),
   nodesChanged: () => {},
+  subscribe: () => () => {},
   emit: makeEmit(() => {}),
 } as unknown as AdminNeeds)
 

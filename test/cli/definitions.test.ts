@@ -29,6 +29,7 @@ beforeAll(async () => {
     deploy: { stat: async () => 'boot' },
     keepFiles: async () => ({}),
     nodesChanged: () => {},
+    subscribe: () => () => {},
     emit: makeEmit(() => {}),
   } as unknown as AdminNeeds)
 })

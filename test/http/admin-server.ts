@@ -4,12 +4,13 @@ import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
+import { makeEmit } from '../../services/emit.ts'
 import { startAdmin } from '../../services/http/admin.ts'
 import type { AdminNeeds } from '../../services/http/admin-needs.ts'
 import { openStore } from '../../services/store/store.ts'
 import type { ImageName, Ipv4, NodeName } from '../../src/address.ts'
+import type { Event } from '../../src/events.ts'
 import { UserError } from '../../src/fault.ts'
-import { testEvents } from './test-events.ts'
 
 /** Nodes n1..n3, n1 and n2 of group compute; n2 is locked; osimage img. */
 export async function adminServer(more: Partial<AdminNeeds> = {}) {
@@ -25,7 +26,10 @@ export async function adminServer(more: Partial<AdminNeeds> = {}) {
   )
   await store.osimages.put({ name: 'img' as ImageName })
   const states = new Map<string, string>()
-  const { events, emit, listeners } = await testEvents(store)
+  const listeners = new Set<(event: Event) => void>()
+  const emit = makeEmit((event) => {
+    for (const listener of listeners) listener(event as Event)
+  })
   const admin = await startAdmin({
     socket,
     store,
@@ -47,13 +51,15 @@ export async function adminServer(more: Partial<AdminNeeds> = {}) {
     keepFiles: async () => ({}),
     leases: async () => [],
     nodesChanged: () => {},
-    events,
+    subscribe(listener) {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
     emit,
     ...more,
   })
   onTestFinished(async () => {
     await admin.close()
-    await events.close()
     await store.close().catch(() => {})
     rmSync(folder, { recursive: true })
   })
@@ -75,5 +81,5 @@ export async function adminServer(more: Partial<AdminNeeds> = {}) {
       sent.end(text)
     })
   }
-  return { folder, socket, store, events, emit, listeners, call, close: () => admin.close() }
+  return { folder, socket, store, emit, listeners, call, close: () => admin.close() }
 }

@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config'
 
-// Machines share two cores: one file at a time, and a run that hangs ends after an hour.
+// Machines share two cores: one file at a time, two machines at once, and a run that hangs ends after an hour.
 export default defineConfig({
   test: {
     include: ['test/vm/**/*.test.ts'],
@@ -8,5 +8,7 @@ export default defineConfig({
     hookTimeout: 3_600_000,
     teardownTimeout: 60_000,
     fileParallelism: false,
+    maxConcurrency: 2,
+    globalSetup: 'test/vm/print-matrix.ts',
   },
 })

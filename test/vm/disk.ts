@@ -1,0 +1,127 @@
+// A small disk that starts the test system by BIOS and by UEFI, and says in the kernel's command line which of its boot
+// loaders did: report.disk=bios | fallback | recorded. Made of plain files, as the golden client's disk is.
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { embedBiosCore } from '../../services/lab/bios-boot.ts'
+import { must } from '../../services/lab/command.ts'
+import type { TestSystem } from './report/ramdisk.ts'
+
+const mib = 1024 * 1024
+const layout = { bytes: 68 * mib, bios: 1 * mib, esp: 2 * mib, espBytes: 64 * mib }
+const espSerial = '5C10BE57'
+/** What a clone would have reported of its boot loader. */
+export const recorded = { espUuid: '5C10-BE57', path: '/EFI/recorded/grubx64.efi' }
+
+/** Debian's shim and signed GRUB; the fallback path of a disk that must start under Secure Boot. */
+const signed = {
+  shim: '/usr/lib/shim/shimx64.efi.signed',
+  grub: '/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed',
+}
+
+type Wanted = { folder: string; system: TestSystem; server: string; secure?: boolean }
+
+/** Makes the disk in `folder` and gives its path. */
+export async function makeTestDisk({ folder, system, server, secure }: Wanted): Promise<string> {
+  mkdirSync(folder, { recursive: true })
+  const at = (name: string) => join(folder, name)
+  const script = (name: string, loader: string) => {
+    writeFileSync(at(name), bootScript(server, loader))
+    return at(name)
+  }
+  const disk = at('disk.raw')
+  await partition(disk)
+  const bios = at('core.img')
+  await core('i386-pc', ['biosdisk'], script('bios.cfg', 'bios'), bios)
+  embedBiosCore(
+    disk,
+    { at: layout.bios, bytes: layout.esp - layout.bios },
+    { bootSector: '/usr/lib/grub/i386-pc/boot.img', bios },
+  )
+  await core('x86_64-efi', [], script('recorded.cfg', 'recorded'), at('recorded.efi'))
+  const files: Record<string, string> = {
+    '/report/vmlinuz': system.kernel,
+    '/report/initrd.img': system.initrd,
+    [recorded.path]: at('recorded.efi'),
+    ...(await fallback(secure === true, script('fallback.cfg', 'fallback'), at('fallback.efi'))),
+  }
+  await fillEsp(disk, files)
+  return disk
+}
+
+async function fallback(secure: boolean, config: string, image: string): Promise<Record<string, string>> {
+  if (!secure) {
+    await core('x86_64-efi', [], config, image)
+    return { '/EFI/BOOT/BOOTX64.EFI': image }
+  }
+  for (const file of Object.values(signed)) if (!existsSync(file)) throw new Error(`${file} is missing`)
+  return {
+    '/EFI/BOOT/BOOTX64.EFI': signed.shim,
+    '/EFI/BOOT/grubx64.efi': signed.grub,
+    '/EFI/debian/grub.cfg': config, // where Debian's signed GRUB looks
+  }
+}
+
+function bootScript(server: string, loader: string) {
+  return `search --file --set=root /report/vmlinuz
+linux /report/vmlinuz console=ttyS0,115200 quiet report.server=${server} report.disk=${loader}
+initrd /report/initrd.img
+boot
+`
+}
+
+const core = (platform: string, modules: string[], config: string, image: string) =>
+  must([
+    ...[
+      'grub-mkimage',
+      '-d',
+      `/usr/lib/grub/${platform}`,
+      '-O',
+      platform,
+      '-p',
+      '/',
+      '-c',
+      config,
+      '-o',
+      image,
+    ],
+    ...['part_gpt', 'fat', 'search', 'search_fs_file', 'linux', 'boot', ...modules],
+  ])
+
+async function partition(disk: string) {
+  const at = (from: number, bytes: number, type: string) =>
+    `start=${from / 512}, size=${bytes / 512}, type=${type}\n`
+  const table = [
+    'label: gpt\n',
+    at(layout.bios, layout.esp - layout.bios, '21686148-6449-6E6F-744E-656564454649'),
+    at(layout.esp, layout.espBytes, 'C12A7328-F81F-11D2-BA4B-00A0C93EC93B'),
+  ]
+  await must(['truncate', '-s', String(layout.bytes), disk])
+  await must(['sfdisk', '--quiet', disk], { input: table.join('') })
+}
+
+async function fillEsp(disk: string, files: Record<string, string>) {
+  const esp = `${disk}@@${layout.esp}`
+  const sectors = String(layout.espBytes / 512)
+  await must([
+    'mformat',
+    '-i',
+    esp,
+    '-T',
+    sectors,
+    '-h',
+    '64',
+    '-s',
+    '32',
+    '-N',
+    espSerial,
+    '-v',
+    'ESP',
+    '::',
+  ])
+  const folders = new Set<string>()
+  for (const name of Object.keys(files))
+    for (let end = name.indexOf('/', 1); end > 0; end = name.indexOf('/', end + 1))
+      folders.add(name.slice(0, end))
+  for (const folder of folders) await must(['mmd', '-i', esp, `::${folder}`])
+  for (const [name, file] of Object.entries(files)) await must(['mcopy', '-i', esp, file, `::${name}`])
+}

@@ -1,0 +1,120 @@
+// Every way that a machine can netboot: real firmware in QEMU, the real server, and a small ramdisk that reports its
+// command line back by HTTP. After `nodeset boot` the same ways must end at the machine's own disk.
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Boot, openWorld, type Row, type World } from './world.ts'
+
+const abort = new AbortController()
+let world: World
+let failed = false
+
+beforeAll(async () => {
+  world = await openWorld(abort.signal)
+})
+afterAll(async () => {
+  abort.abort(new Error('the test run ended'))
+  const logs = (await world?.close(failed)) ?? []
+  if (logs.length > 0) process.stderr.write(`logs are kept:\n${logs.map((log) => `  ${log}\n`).join('')}`)
+})
+
+/** `served`: what the server must have done for the machine, in this order; `never`: what it must not have done. */
+type Path = Omit<Row, 'starts'> & { served: RegExp[]; never?: RegExp[]; report?: Partial<Boot['report']> }
+
+const grubConfig = (protocol: string) => new RegExp(`^${protocol} /?boot/grub/grub.cfg-01-52-54-00-77-00-..$`)
+const kernelAndRamdisk = (protocol: 'tftp' | 'blob') =>
+  protocol === 'blob' ? [/^blob/, /^blob/] : [/^tftp .*blobs\/sha256/, /^tftp .*blobs\/sha256/]
+
+const netboots: Record<string, Path> = {
+  'BIOS, iPXE ROM -> GRUB by TFTP': {
+    ...{ node: 'bios-grub', firmware: 'bios', attributes: ['netboot=grub2'] },
+    served: [
+      /^ack boot\/grub\/i386-pc\/core.0$/,
+      /^tftp .*core.0$/,
+      grubConfig('tftp'),
+      ...kernelAndRamdisk('tftp'),
+    ],
+  },
+  'BIOS, iPXE ROM -> iPXE script': {
+    ...{ node: 'bios-ipxe', firmware: 'bios' },
+    served: [/^ack http:.*\/boot\/ipxe\//, /^http boot\/ipxe\//, ...kernelAndRamdisk('blob')],
+    never: [/^tftp/],
+  },
+  'UEFI PXE -> GRUB': {
+    ...{ node: 'uefi-grub', firmware: 'uefi' },
+    served: [
+      /^ack boot\/grub\/x86_64-efi\/core.efi$/,
+      /^tftp .*core.efi$/,
+      grubConfig('tftp'),
+      ...kernelAndRamdisk('blob'),
+    ],
+    report: { firmware: 'uefi', secureboot: 'no' },
+  },
+  'UEFI HTTP boot -> GRUB': {
+    ...{ node: 'uefi-http', firmware: 'uefi-http' },
+    served: [/^ack http:.*core.efi$/, grubConfig('http'), ...kernelAndRamdisk('blob')],
+    never: [/^tftp/],
+    report: { firmware: 'uefi' },
+  },
+}
+
+for (const [path, row] of Object.entries(netboots))
+  test.concurrent(path, async ({ task }) => {
+    const { report, console, node } = await boot(row, 'osimage', task.meta)
+    const processor = row.processor ?? 'x86_64'
+    expect(report).toMatchObject({
+      machine: processor,
+      mac: node.mac,
+      bootif: node.mac,
+      address: node.ip,
+      ...row.report,
+    })
+    expect(report.cmdline).toContain(`sysclone.node=${row.node}`)
+    expect(report.cmdline).toContain(`matrix=report-${processor}`)
+    expect(console).toContain('MARK userland')
+  })
+
+/** `disk`: which of the disk's boot loaders must have started it. */
+const localBoots: Record<string, Path & { disk: 'bios' | 'fallback' | 'recorded' }> = {
+  'nodeset boot: BIOS, iPXE script -> exit -> disk': {
+    ...{ node: 'bios-ipxe-disk', firmware: 'bios', disk: 'bios' },
+    served: [/^http boot\/ipxe\//],
+  },
+  'nodeset boot: BIOS, GRUB -> exit -> disk': {
+    ...{ node: 'bios-grub-disk', firmware: 'bios', attributes: ['netboot=grub2'], disk: 'bios' },
+    served: [/^tftp .*core.0$/, grubConfig('tftp')],
+  },
+  'nodeset boot: UEFI, GRUB -> fallback loader of the disk': {
+    ...{ node: 'uefi-grub-disk', firmware: 'uefi', disk: 'fallback' },
+    served: [/^tftp .*core.efi$/, grubConfig('tftp')],
+  },
+}
+
+for (const [path, row] of Object.entries(localBoots))
+  test.concurrent(path, async ({ task }) => {
+    const { report } = await boot(row, 'disk', task.meta)
+    expect(report.cmdline).toContain(`report.disk=${row.disk}`)
+    expect(report.cmdline).not.toContain('sysclone.node=')
+  })
+
+/** The boot of one row; what the matrix prints of it is told to the runner whatever the outcome. */
+async function boot(path: Path, starts: Row['starts'], meta: { seconds?: number }): Promise<Boot> {
+  try {
+    const booted = await world.boot({ ...path, starts })
+    meta.seconds = booted.seconds
+    expect(firstMissing(path.served, booted.served), booted.served.join('\n')).toBeUndefined()
+    for (const form of path.never ?? []) expect(booted.served.filter((line) => form.test(line))).toEqual([])
+    return booted
+  } catch (error) {
+    failed = true
+    throw error
+  }
+}
+
+/** The first of the wanted lines that did not come, or not in this order. */
+function firstMissing(wanted: RegExp[], lines: string[]): RegExp | undefined {
+  let at = 0
+  return wanted.find((form) => {
+    const found = lines.findIndex((line, index) => index >= at && form.test(line))
+    if (found >= 0) at = found + 1
+    return found < 0
+  })
+}

@@ -1,0 +1,197 @@
+// What the rows of the matrix share: one real server, boot-only osimages of the test system, and the receiver of the
+// reports. A row is one machine that is switched on and must report.
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { demoSettings } from '../../services/cli/lab.ts'
+import type { Firmware, Machine } from '../../services/lab/machine.ts'
+import { bridge, serverAddress, subnet } from '../../services/lab/network.ts'
+import { readConsole } from '../../services/lab/serial.ts'
+import { openSite, until } from '../../services/lab/site.ts'
+import { makeTestDisk } from './disk.ts'
+import { ensureTestSystem, type Processor } from './report/ramdisk.ts'
+
+export type Row = {
+  /** Name of the node and of its machine. */
+  node: string
+  firmware: Firmware
+  processor?: Processor // default x86_64
+  card?: string
+  /** Attributes of the node beside MAC, address and console. */
+  attributes?: string[]
+  /** What it must start: the osimage, or its disk after `nodeset boot`. */
+  starts: 'osimage' | 'disk'
+}
+export type Report = {
+  time: number
+  peer: string
+  mac: string
+  bootif: string
+  machine: string
+  firmware: string
+  secureboot: string
+  address: string
+  cmdline: string
+}
+export type Boot = {
+  report: Report
+  /** From power on to the report. */
+  seconds: number
+  /** What the server did for the machine, in order: `ack FILE`, `tftp NAME`, `http NAME`, `blob`. */
+  served: string[]
+  console: string
+  node: { mac: string; ip: string }
+}
+export type World = Awaited<ReturnType<typeof openWorld>>
+
+const reportPort = '9000'
+/** Far more than any row takes on an idle machine: it ends what hangs, it does not judge a slow machine. */
+const userlandMs = 8 * 60_000
+
+export async function openWorld(signal: AbortSignal) {
+  const settings = demoSettings()
+  const say = (line: string) => void process.stderr.write(`${line}\n`)
+  const site = await openSite({ ...settings, say: () => {}, signal })
+  const { network, work } = site
+  const receiver = [process.execPath, '--disable-warning=ExperimentalWarning', receiverFile, reportPort]
+  const reports = await site.startOther('reports', network.inside(receiver))
+  await site.startOther('packets', network.inside(recordPackets(join(work, 'packets.pcap'))))
+  // Verbose: what each row fetched is looked up in the log.
+  await site.startServer(serverConfig(work, site.socket), '--verbose')
+  let machines = 0
+  const disks = new Map<boolean, Promise<string>>()
+  const osimages = new Map<Processor, Promise<string>>()
+
+  /** The osimage of a processor, defined when the first row needs it. */
+  function osimage(processor: Processor): Promise<string> {
+    return once(osimages, processor, async () => {
+      const { kernel, initrd } = await ensureTestSystem(settings.cache, processor)
+      const name = `report-${processor}`
+      const files = [`kernel=${kernel}`, `initrd=${initrd}`]
+      await site.sysclone(
+        'mkdef',
+        '-t',
+        'osimage',
+        '-o',
+        name,
+        'provmethod=boot',
+        ...files,
+        `kcmdline=quiet matrix=${name}`,
+      )
+      return name
+    })
+  }
+  function disk(secure: boolean): Promise<string> {
+    return once(disks, secure, async () => {
+      const system = await ensureTestSystem(settings.cache, 'x86_64')
+      const folder = join(work, secure ? 'secure-disk' : 'disk')
+      return makeTestDisk({ folder, system, server: serverAddress, secure })
+    })
+  }
+
+  /** Defines the node, switches its machine on and waits for the report. */
+  async function boot(row: Row): Promise<Boot> {
+    const number = 20 + machines++
+    const node = { mac: `52:54:00:77:00:${number.toString(16)}`, ip: `10.77.0.${number}` }
+    const processor = row.processor ?? 'x86_64'
+    // Consoles of the other processors are found by their kernels.
+    const console = processor === 'x86_64' ? ['serialport=0', 'serialspeed=115200'] : []
+    const attributes = [`mac=${node.mac}`, `ip=${node.ip}`, ...console, ...(row.attributes ?? [])]
+    const image = await osimage(processor)
+    await site.sysclone('mkdef', '-t', 'node', '-o', row.node, ...attributes)
+    await site.sysclone('nodeset', row.node, row.starts === 'disk' ? 'boot' : `osimage=${image}`)
+    const machine = await site.addMachine({
+      ...{ name: row.node, firmware: row.firmware, mac: node.mac, boots: 'network', pristine: true },
+      ...(row.card && { card: row.card }),
+      ...(row.starts === 'disk' && { disk: await disk(row.firmware === 'uefi-secure') }),
+    })
+    const from = Date.now()
+    await machine.powerOn('network')
+    try {
+      const wait = { limitMs: userlandMs, everyMs: 250, signal }
+      const report = await until(`the report of ${row.node}`, wait, async () => {
+        site.check()
+        return reportOf(node.mac)
+      })
+      const seconds = (report.time - from) / 1000
+      return { report, seconds, served: served(row.node, node), console: readConsole(machine.console), node }
+    } catch (error) {
+      say(lastWords(row, machine, served(row.node, node)))
+      throw error
+    } finally {
+      await machine.powerOff()
+    }
+  }
+
+  const reportOf = (mac: string): Report | undefined =>
+    jsonLines<Report>(reports).find((each) => each.mac === mac)
+
+  function served(name: string, { mac, ip }: Boot['node']): string[] {
+    const own = (event: ServerEvent) => event.node === name || event.mac === mac || event.peer === ip
+    return jsonLines<ServerEvent>(site.serverLog)
+      .filter(own)
+      .flatMap((event) => describeEvent(event) ?? [])
+  }
+
+  return { boot, close: site.close, work }
+}
+
+/** Kept with the logs when a row fails: what firmware asked and what it was told. */
+const recordPackets = (file: string) => [
+  ...['tcpdump', '-i', 'any', '-n', '-U', '-Z', 'root', '-w', file],
+  'udp port 67 or udp port 68 or udp port 69 or udp port 4011',
+]
+const receiverFile = join(import.meta.dirname, 'report/receiver.ts')
+
+type ServerEvent = { type: string; node?: string; mac?: string; peer?: string; file?: string; why?: string }
+
+function describeEvent({ type, file, why }: ServerEvent): string | undefined {
+  switch (type) {
+    case 'dhcp.ack':
+      return `ack ${file ?? ''}`.trim()
+    case 'tftp.done':
+      return `tftp ${file}`
+    case 'http.text':
+      return `http ${file?.replace(/^\//, '')}`
+    case 'http.blob':
+      return 'blob'
+    case 'tftp.fail':
+    case 'http.fail':
+    case 'dhcp.ignore':
+    case 'dhcp.nak':
+      return `${type} ${[file, why].filter(Boolean).join(': ')}`
+    default:
+      return undefined
+  }
+}
+
+function serverConfig(work: string, socket: string) {
+  return `stateDir: ${join(work, 'state')}
+networks:
+  - { interface: ${bridge}, subnet: ${subnet}, address: ${serverAddress}, mode: dhcp }
+http: { port: 80, imagePort: 8081, workers: 1 }
+tftp: { port: 69 }
+api: { socket: ${socket} }
+`
+}
+
+function jsonLines<T>(path: string): T[] {
+  if (!existsSync(path)) return []
+  const whole = readFileSync(path, 'utf8').split('\n').slice(0, -1)
+  return whole.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as T)
+}
+
+function once<K, V>(made: Map<K, Promise<V>>, key: K, make: () => Promise<V>): Promise<V> {
+  const there = made.get(key) ?? make()
+  made.set(key, there)
+  return there
+}
+
+/** What a person needs of a row that failed. */
+function lastWords({ node }: Row, machine: Machine, served: string[]) {
+  const text = readConsole(machine.console).replace(/\x1b\[[0-9;?]*[A-Za-z]/g, '')
+  const console = text
+    .split(/[\r\n]+/)
+    .filter((line) => line.trim())
+    .slice(-25)
+  return [`${node}: the server did:`, ...served, `${node}: its console ended with:`, ...console].join('\n  ')
+}
