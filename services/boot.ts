@@ -1,5 +1,6 @@
 // The process that answers machines: DHCP, TFTP, loader texts. It has no database; main pushes it what it needs, and it
 // keeps answering while main restarts.
+import { randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Ipv4, Mac } from '../src/address.ts'
@@ -16,18 +17,35 @@ import { startBootHttp } from './http/boot.ts'
 import { openPublished } from './http/published.ts'
 import { type Bootfiles, loadBootfiles } from './loaders/build.ts'
 import { type LeaseRow, type Parent, runChild, type ToBoot } from './process.ts'
+import { openRecorder, type Recorder } from './record/recorder.ts'
 import { startTftp } from './tftp/server.ts'
 
-type World = { config: Config; parent: Parent; nodes: () => NodeIndex; leases: Leases; bootfiles: Bootfiles }
+type World = {
+  config: Config
+  parent: Parent
+  nodes: () => NodeIndex
+  leases: Leases
+  bootfiles: Bootfiles
+  recorder: Recorder
+}
 
 runChild(async ({ config }, parent) => {
   const bootfiles = await loadBootfiles(config.stateDir, 'x86_64')
   await mkdir(config.stateDir, { recursive: true })
   const leases = await openLeases(join(config.stateDir, 'leases.journal'))
-  const view = openView(parent, (ask) => answerLeases(ask))
+  const of = randomBytes(8).toString('hex')
+  const view = openView(parent, {
+    leases: (ask) => answerLeases(ask),
+    stepsStored: (message) => void (message.of === of && recorder.stored(message.number)),
+  })
+  const recorder = openRecorder({
+    send: (batch) => parent.send({ kind: 'send', to: 'main', body: { type: 'boot-steps', of, ...batch } }),
+    nodeOf: (mac) => view.nodes().byMac.get(mac),
+    macOf: (peer) => leases.macOf(peer, Date.now()),
+  })
   // Nobody is answered before main has said who is known: a known node must not look unknown.
   await view.known
-  const world = { config, parent, nodes: view.nodes, leases, bootfiles }
+  const world = { config, parent, nodes: view.nodes, leases, bootfiles, recorder }
   const open = await Promise.all(config.networks.map((network) => serveNetwork(network, world)))
 
   function answerLeases(ask: number) {
@@ -41,13 +59,14 @@ runChild(async ({ config }, parent) => {
   return {
     async close() {
       await Promise.all(open.flat().map((each) => each.close()))
+      recorder.close()
       await leases.close()
     },
   }
 })
 
 /** Everything that one network is answered by. */
-async function serveNetwork(network: Network, { config, parent, nodes, leases, bootfiles }: World) {
+async function serveNetwork(network: Network, { config, parent, nodes, leases, bootfiles, recorder }: World) {
   const emit = limitFailures(parent.emit)
   const { address } = network
   const { http, tftp, stateDir } = config
@@ -66,11 +85,11 @@ async function serveNetwork(network: Network, { config, parent, nodes, leases, b
     macOf: (peer) => leases.macOf(peer, Date.now()),
   })
   return await Promise.all([
-    startTftp({ address, port: tftp.port, open, emit }),
+    startTftp({ address, port: tftp.port, open: recorder.opening('tftp', open), emit }),
     startBootHttp({
       address,
       port: http.port,
-      open,
+      open: recorder.opening('http', open),
       emit,
       nodeSocketPath: join(stateDir, 'run', 'node.sock'),
     }),
@@ -81,13 +100,20 @@ async function serveNetwork(network: Network, { config, parent, nodes, leases, b
       reserved: (ip: Ipv4) => nodes().byAddress.has(ip),
       built: new Set(loaders.keys()),
       leases,
+      record: recorder.dhcp,
       emit,
     }),
   ])
 }
 
 /** The snapshot as it stands; asks main for the whole again when a delta is missing. */
-function openView({ send, onMessage }: Parent, onLeases: (ask: number) => void) {
+function openView(
+  { send, onMessage }: Parent,
+  on: {
+    leases(ask: number): void
+    stepsStored(message: Extract<ToBoot, { type: 'boot-steps-stored' }>): void
+  },
+) {
   let snapshot: Snapshot = { version: -1, nodes: [] }
   let index = indexNodes([])
   const first = Promise.withResolvers<void>()
@@ -98,7 +124,8 @@ function openView({ send, onMessage }: Parent, onLeases: (ask: number) => void) 
     first.resolve()
   }
   onMessage((message: ToBoot) => {
-    if (message.type === 'leases') return onLeases(message.ask)
+    if (message.type === 'leases') return on.leases(message.ask)
+    if (message.type === 'boot-steps-stored') return on.stepsStored(message)
     if (message.type === 'snapshot') return take(message.snapshot)
     const next = applyDelta(snapshot, message.delta)
     next ? take(next) : askAll()

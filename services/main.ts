@@ -7,6 +7,7 @@ import { subnetContains } from '../src/address.ts'
 import { imageServers, imageUrlText, serverAddress } from '../src/boot/image-url.ts'
 import type { ServerAddress } from '../src/boot/plan.ts'
 import { serverUrl } from '../src/boot/policy.ts'
+import { makeOwners } from '../src/boot/whose.ts'
 import type { Config } from '../src/config.ts'
 import type { Event } from '../src/events.ts'
 import { UserError } from '../src/fault.ts'
@@ -23,6 +24,8 @@ import { openImages } from './images/store.ts'
 import { loadBootfiles } from './loaders/build.ts'
 import type { JobSpec, LeaseRow, Parent, ToMain } from './process.ts'
 import { runChild } from './process.ts'
+import { openEventLog } from './record/event-log.ts'
+import { openKeeper } from './record/keeper.ts'
 import { ensureIdentity } from './remote/identity.ts'
 import { probeHostKey } from './remote/ssh.ts'
 import { openStore } from './store/store.ts'
@@ -34,12 +37,26 @@ runChild(async ({ config }, parent) => {
   const imagesDir = join(config.stateDir, 'images')
   const images = await openImages(imagesDir)
   const bootfiles = await loadBootfiles(config.stateDir, 'x86_64')
-  const { emit, subscribe, publish } = openEvents(parent)
+  const owners = makeOwners()
+  const eventLog = await openEventLog({ rows: store.events, failed: report })
+  const emit = makeEmit((event) => {
+    // Those of other processes were logged already.
+    parent.send({ kind: 'event', event: event as Event })
+    eventLog.publish(event as Event)
+  })
   const jobs = openJobs(parent)
   const leases = askForLeases(parent)
   await ensureIdentity(identityPath(config))
   await describeImages()
   const bootFiles = await openBootFiles(join(config.stateDir, 'bootonly'), await filesInUse(store.osimages))
+
+  const keeper = openKeeper({
+    boots: store.boots,
+    owners,
+    stored: (of, number) =>
+      parent.send({ kind: 'send', to: 'boot', body: { type: 'boot-steps-stored', of, number } }),
+    failed: report,
+  })
 
   const deployments = await openDeployments({
     nodes: store.nodes,
@@ -66,7 +83,9 @@ runChild(async ({ config }, parent) => {
     if (message.type === 'leases') return leases.answer(message.ask, message.leases)
     if (message.type === 'job-ended') return void jobEnded(message).catch(report)
     if (message.type === 'need-snapshot') return void sendSnapshot().catch(report)
-    publish(message.event)
+    if (message.type === 'boot-steps') return keeper.take(message)
+    eventLog.publish(owners.complete(message.event))
+    keeper.seen(message.event)
     deployments.seen(message.event).catch(report)
   })
 
@@ -81,11 +100,17 @@ runChild(async ({ config }, parent) => {
     keepFiles: bootFiles.keep,
     leases: leases.ask,
     nodesChanged: (names) => void deployments.changed(names).catch(report),
-    subscribe,
+    events: eventLog,
     emit,
   })
   // What was stored and not told before a crash: the boot process would send an installed machine into an install again.
   await sendSnapshot()
+  // Not awaited: the boot process may itself be starting.
+  leases.ask().then(
+    (rows) =>
+      rows.forEach(({ address, mac, node }) => void owners.learn(address, { mac, ...(node && { node }) })),
+    () => {},
+  )
   const timer = setInterval(() => void deployments.tick().catch(report), tickMs)
 
   function report(error: unknown) {
@@ -154,6 +179,7 @@ runChild(async ({ config }, parent) => {
       clearInterval(timer)
       await Promise.all([node.close(), admin.close()])
       await deployments.flush()
+      await Promise.all([keeper.close(), eventLog.close()])
       await store.close()
     },
   }
@@ -161,23 +187,6 @@ runChild(async ({ config }, parent) => {
 
 const nodeSocket = (config: Config) => join(config.stateDir, 'run', 'node.sock')
 const identityPath = (config: Config) => config.ssh.identity ?? join(config.stateDir, 'ssh', 'id_ed25519')
-
-/** Our own events go to the log and to whoever watches here; those of other processes were logged already. */
-function openEvents(parent: Parent) {
-  const listeners = new Set<(event: Event) => void>()
-  const publish = (event: Event) => {
-    for (const listener of listeners) listener(event)
-  }
-  const emit = makeEmit((event) => {
-    parent.send({ kind: 'event', event: event as Event })
-    publish(event as Event)
-  })
-  function subscribe(listener: (event: Event) => void) {
-    listeners.add(listener)
-    return () => void listeners.delete(listener)
-  }
-  return { emit, publish, subscribe }
-}
 
 /** Jobs run in processes of their own that outlive a restart of this one; here is who waits for what. */
 function openJobs(parent: Parent) {

@@ -26,11 +26,14 @@ export type ToMain =
   | { type: 'event'; event: Event }
   | { type: 'need-snapshot' } // the boot process has none, or missed a delta
   | { type: 'leases'; ask: number; leases: LeaseRow[] }
+  /** What machines asked and got (services/record/recorder.ts); `of` tells one life of the boot process from another. */
+  | { type: 'boot-steps'; of: string; number: number; steps: string }
   | { type: 'job-ended'; job: string; kind: JobSpec['kind']; fault?: Fault; result?: string }
 export type ToBoot =
   | { type: 'snapshot'; snapshot: Snapshot }
   | { type: 'delta'; delta: Delta }
   | { type: 'leases'; ask: number }
+  | { type: 'boot-steps-stored'; of: string; number: number }
 
 /** Child to supervisor. */
 export type Up =

@@ -11,6 +11,7 @@ import { WireError } from '../../src/fault.ts'
 import type { Network } from '../../src/node/network.ts'
 import type { Emit } from '../emit.ts'
 import { interfaceOf, openAddressSocket, openDeviceSocket } from '../net/linux.ts'
+import type { DhcpSeen } from '../record/recorder.ts'
 import type { Leases } from './leases.ts'
 
 export type DhcpNeeds = {
@@ -24,6 +25,8 @@ export type DhcpNeeds = {
   built: ReadonlySet<string>
   leases: Leases
   emit: Emit
+  /** Told of every request that was read and of its answer, after the answer has left. */
+  record?(seen: DhcpSeen): void
   now?: () => number
 }
 
@@ -40,6 +43,7 @@ export async function startDhcp({
   built,
   leases,
   emit,
+  record,
   now = Date.now,
 }: DhcpNeeds) {
   const dhcpPorts = ports.dhcp ?? { server: 67, client: 68 }
@@ -66,7 +70,8 @@ export async function startDhcp({
     const decided = answer(request, context)
     const stored = 'lease' in decided && decided.lease ? leases.take(decided.lease) : undefined
     if (stored && !(await isStored(stored, request, node))) return
-    if ('reply' in decided) send(decided.reply, decided.kind === 'nak', request)
+    const reply = 'reply' in decided ? send(decided.reply, decided.kind === 'nak', request) : undefined
+    record?.({ time: context.now, server: network.address, port: 67, bytes, request, decided, reply, node })
     say(decided, request, node)
   }
 
@@ -90,11 +95,14 @@ export async function startDhcp({
     }
   }
 
-  function send(reply: Packet, refusal: boolean, request: Request) {
+  /** Answers with the bytes. */
+  function send(reply: Packet, refusal: boolean, request: Request): Uint8Array {
     const { address, port } = destinationOf(reply, { refusal, ports: dhcpPorts })
-    own.send(serializePacket(reply, roomFor(request)), port, address, (error) => {
+    const bytes = serializePacket(reply, roomFor(request))
+    own.send(bytes, port, address, (error) => {
       if (error) ignored(`cannot send to ${address}: ${error.message}`, request)
     })
+    return bytes
   }
 
   function say(decided: Answer, request: Request, node: BootNode | undefined) {

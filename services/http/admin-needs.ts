@@ -1,10 +1,10 @@
 // What the routes of the admin API are given; main.ts brings it together.
 import type { ImageName, NodeName } from '../../src/address.ts'
-import type { Event } from '../../src/events.ts'
 import type { ReadFiles } from '../../src/image/osimage.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import type { Network } from '../../src/node/network.ts'
 import type { Emit } from '../emit.ts'
+import type { EventLog } from '../record/event-log.ts'
 import type { Store } from '../store/store.ts'
 
 export type AdminNeeds = {
@@ -26,6 +26,6 @@ export type AdminNeeds = {
   keepFiles(paths: string[]): Promise<ReadFiles>
   leases(): Promise<unknown[]>
   nodesChanged(names: NodeName[]): void
-  subscribe(listener: (event: Event) => void): () => void
+  events: Pick<EventLog, 'subscribe' | 'after' | 'knowsAfter'>
   emit: Emit
 }

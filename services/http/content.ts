@@ -1,14 +1,18 @@
 // What a published name delivers, for TFTP blocks and HTTP bodies alike.
 import { close, fstat, open, read } from 'node:fs'
 import { promisify } from 'node:util'
+import type { Mac } from '../../src/address.ts'
+import type { Sent } from '../../src/boot/record.ts'
 
 /** Whose boot this is part of; goes into the events. */
-export type BootFacts = { node?: string; deployment?: string; kind?: string }
+export type BootFacts = { node?: string; mac?: Mac; deployment?: string; kind?: string }
 
 export type Content = {
   bytes: number
   contentType: string
   facts: BootFacts
+  /** For the record of the boot. */
+  sent?: Sent
   /** At most `length` bytes from `offset`; empty past the end. Valid until the next read or close. */
   read(offset: number, length: number): Promise<Buffer>
   close(): void
@@ -17,7 +21,9 @@ export type Open = (name: string, peer: string) => Promise<Content | undefined>
 
 export function textContent(text: string, facts: BootFacts = {}): Content {
   const bytes = Buffer.from(text, 'utf8')
+  const sent: Sent = text === '' ? { what: 'empty' } : { what: 'text', kind: facts.kind ?? '', text }
   return {
+    sent,
     bytes: bytes.length,
     contentType: 'text/plain; charset=utf-8',
     facts,

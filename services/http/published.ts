@@ -1,6 +1,6 @@
 // Opens what a published name means. One opener serves TFTP and HTTP, so both say the same.
-import { join } from 'node:path'
-import type { Ipv4, Mac } from '../../src/address.ts'
+import { basename, join } from 'node:path'
+import type { Digest, Ipv4, Mac } from '../../src/address.ts'
 import { isIpv4 } from '../../src/address.ts'
 import { type Meaning, type NodeIndex, normalizeName, resolveName } from '../../src/boot/names.ts'
 import type { ServerAddress } from '../../src/boot/plan.ts'
@@ -29,7 +29,10 @@ export function openPublished(needs: Needs): Open {
 
   async function openLoader(file: string): Promise<Content | undefined> {
     const path = needs.loaders.get(file)
-    return path === undefined ? undefined : fileContent(path, { contentType: loaderType(file) })
+    const content =
+      path === undefined ? undefined : await fileContent(path, { contentType: loaderType(file) })
+    // Built loaders are kept by digest, and the file is named by it.
+    return content && { ...content, sent: { what: 'loader', file, bytes: content.bytes, ...digestOf(path!) } }
   }
 
   async function contentOf(meaning: Meaning): Promise<Content | undefined> {
@@ -50,7 +53,8 @@ export function openPublished(needs: Needs): Open {
 async function openBlob(folders: string[], hex: string): Promise<Content | undefined> {
   for (const folder of folders) {
     const content = await fileContent(join(folder, hex), { contentType: 'application/octet-stream' })
-    if (content) return content
+    const digest = `sha256:${hex}` as Digest
+    if (content) return { ...content, sent: { what: 'blob', digest, bytes: content.bytes } }
   }
   return undefined
 }
@@ -61,5 +65,15 @@ const loaderType = (file: string): string =>
 
 function factsOf({ node, plan }: Extract<Meaning, { kind: 'text' }>): BootFacts {
   const deployment = node.deployment?.id
-  return { node: node.name, kind: plan.kind, ...(deployment !== undefined && { deployment }) }
+  const [mac] = node.mac
+  return {
+    ...{ node: node.name, kind: plan.kind },
+    ...(mac !== undefined && { mac }),
+    ...(deployment !== undefined && { deployment }),
+  }
+}
+
+function digestOf(path: string): { digest?: Digest } {
+  const name = basename(path)
+  return /^[0-9a-f]{64}$/.test(name) ? { digest: `sha256:${name}` as Digest } : {}
 }

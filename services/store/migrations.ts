@@ -60,6 +60,40 @@ async function moreOfNodes(db: Kysely<any>) {
   await db.schema.alterTable('node').addColumn('protect', 'bigint').execute()
 }
 
+/** What machines were sent, and what happened: the recent part of both. */
+async function records(db: Kysely<any>) {
+  await db.schema
+    .createTable('boot_record')
+    .addColumn('id', 'bigint', (c) => c.primaryKey().notNull())
+    .addColumn('mac', 'text', (c) => c.notNull())
+    .addColumn('node', 'text')
+    .addColumn('began', 'bigint', (c) => c.notNull())
+    .addColumn('last', 'bigint', (c) => c.notNull())
+    .addColumn('stage', 'text', (c) => c.notNull())
+    .addColumn('steps', 'bigint', (c) => c.notNull())
+    .addColumn('bytes', 'bigint', (c) => c.notNull())
+    .addColumn('next', 'bigint', (c) => c.notNull())
+    .execute()
+  await db.schema.createIndex('boot_record_mac').on('boot_record').columns(['mac', 'id']).execute()
+  await db.schema.createIndex('boot_record_node').on('boot_record').columns(['node', 'id']).execute()
+  await db.schema
+    .createTable('boot_step')
+    .addColumn('boot', 'bigint', (c) => c.notNull())
+    .addColumn('number', 'bigint', (c) => c.notNull())
+    .addColumn('data', 'text', (c) => c.notNull())
+    .addPrimaryKeyConstraint('boot_step_once', ['boot', 'number'])
+    .execute()
+  await db.schema
+    .createTable('event')
+    .addColumn('id', 'bigint', (c) => c.primaryKey().notNull())
+    .addColumn('time', 'bigint', (c) => c.notNull())
+    .addColumn('type', 'text', (c) => c.notNull())
+    .addColumn('node', 'text')
+    .addColumn('data', 'text', (c) => c.notNull())
+    .execute()
+  await db.schema.createIndex('event_node').on('event').columns(['node', 'id']).execute()
+}
+
 function table(db: Kysely<any>, name: string, key: string, texts: string, numbers: string) {
   const start = db.schema.createTable(name).addColumn(key, 'text', (c) => c.primaryKey().notNull())
   const words = (list: string) => list.split(' ').filter(Boolean)
@@ -75,4 +109,5 @@ export const migrations: Record<string, Migration> = {
   '0003-boot-only-osimages': { up: bootOnly },
   '0004-audit': { up: audit },
   '0005-more-of-nodes': { up: moreOfNodes },
+  '0006-records': { up: records },
 }

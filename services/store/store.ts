@@ -7,7 +7,9 @@ import { UserError } from '../../src/fault.ts'
 import type { Node } from '../../src/node/node.ts'
 import { atomically } from './atomic.ts'
 import { openAudit } from './audit.ts'
+import { openBoots } from './boots.ts'
 import { openDeploymentRows } from './deployments.ts'
+import { openEventRows } from './events.ts'
 import { openGroups } from './groups.ts'
 import { migrations } from './migrations.ts'
 import { openNodes, placeOf, sealedIn } from './nodes.ts'
@@ -31,6 +33,8 @@ export async function openStore(path: string) {
     deployments: openDeploymentRows(db),
     settings: openSettings(db),
     audit: openAudit(db),
+    boots: await openBoots(db),
+    events: openEventRows(db),
     /** What `work` does to definitions is done whole or not at all. */
     atomically: <T>(work: (definitions: Definitions) => Promise<T>): Promise<T> =>
       atomically(db, (t) => work(openDefinitions(t, secrets))),

@@ -2,6 +2,18 @@
 // each repository, which are checked against the records' types.
 import type { Row } from './columns.ts'
 
+type BootRecordRow = {
+  id: number
+  mac: string
+  node: string | null
+  began: number
+  last: number
+  stage: string
+  steps: number
+  bytes: number // of its steps
+  next: number // the number of its next step
+}
+
 export type Tables = {
   node: Row
   node_key: { kind: 'mac' | 'ip' | 'uuid' | 'serial'; value: string; node: string } // what two nodes must not share
@@ -9,5 +21,8 @@ export type Tables = {
   osimage: Row
   deployment: Row
   audit: Row
+  boot_record: BootRecordRow
+  boot_step: { boot: number; number: number; data: string } // JSON of a Step
+  event: { id: number; time: number; type: string; node: string | null; data: string } // JSON of an Event
   local: { setting: string; value: string }
 }

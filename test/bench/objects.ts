@@ -52,7 +52,6 @@ const admin = await startAdmin({
   },
   keepFiles: async () => ({}),
   nodesChanged: () => {},
-  subscribe: () => () => {},
   emit: makeEmit(() => {}),
 } as unknown as AdminNeeds)
 

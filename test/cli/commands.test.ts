@@ -4,13 +4,14 @@ import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { makeEmit } from '../../services/emit.ts'
+import type { Emit } from '../../services/emit.ts'
 import { startAdmin } from '../../services/http/admin.ts'
+import type { EventLog } from '../../services/record/event-log.ts'
 import { openStore, type Store } from '../../services/store/store.ts'
 import type { Digest, ImageName, Ipv4, NodeName } from '../../src/address.ts'
-import type { Event } from '../../src/events.ts'
 import { UserError } from '../../src/fault.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
+import { testEvents } from '../http/test-events.ts'
 
 const main = join(import.meta.dirname, '../../services/cli/main.ts')
 const folder = mkdtempSync(join(tmpdir(), 'sysclone-cli-'))
@@ -32,15 +33,14 @@ const image = {
 
 let store: Store
 let admin: Awaited<ReturnType<typeof startAdmin>>
-const listeners = new Set<(event: Event) => void>()
-const emit = makeEmit((event) => {
-  for (const listener of listeners) listener(event as Event)
-})
+let events: EventLog
+let emit: Emit
 let captureEnds: () => void = () => {}
 
 beforeAll(async () => {
   store = await openStore(join(folder, 'db'))
   await store.osimages.put({ name: 'img' as ImageName, profile: 'compute' })
+  ;({ events, emit } = await testEvents(store))
   admin = await startAdmin({
     socket,
     store,
@@ -66,10 +66,7 @@ beforeAll(async () => {
     keepFiles: async () => ({}),
     leases: async () => [],
     nodesChanged: () => {},
-    subscribe(listener) {
-      listeners.add(listener)
-      return () => void listeners.delete(listener)
-    },
+    events,
     emit,
   })
 })
@@ -81,6 +78,7 @@ beforeEach(async () => {
 })
 afterAll(async () => {
   await admin.close()
+  await events.close()
   await store.close()
   rmSync(folder, { recursive: true })
 })

@@ -29,7 +29,6 @@ beforeAll(async () => {
     deploy: { stat: async () => 'boot' },
     keepFiles: async () => ({}),
     nodesChanged: () => {},
-    subscribe: () => () => {},
     emit: makeEmit(() => {}),
   } as unknown as AdminNeeds)
 })

@@ -4,13 +4,12 @@ import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
-import { makeEmit } from '../../services/emit.ts'
 import { startAdmin } from '../../services/http/admin.ts'
 import type { AdminNeeds } from '../../services/http/admin-needs.ts'
 import { openStore } from '../../services/store/store.ts'
 import type { ImageName, Ipv4, NodeName } from '../../src/address.ts'
-import type { Event } from '../../src/events.ts'
 import { UserError } from '../../src/fault.ts'
+import { testEvents } from './test-events.ts'
 
 /** Nodes n1..n3, n1 and n2 of group compute; n2 is locked; osimage img. */
 export async function adminServer(more: Partial<AdminNeeds> = {}) {
@@ -26,10 +25,7 @@ export async function adminServer(more: Partial<AdminNeeds> = {}) {
   )
   await store.osimages.put({ name: 'img' as ImageName })
   const states = new Map<string, string>()
-  const listeners = new Set<(event: Event) => void>()
-  const emit = makeEmit((event) => {
-    for (const listener of listeners) listener(event as Event)
-  })
+  const { events, emit, listeners } = await testEvents(store)
   const admin = await startAdmin({
     socket,
     store,
@@ -51,15 +47,13 @@ export async function adminServer(more: Partial<AdminNeeds> = {}) {
     keepFiles: async () => ({}),
     leases: async () => [],
     nodesChanged: () => {},
-    subscribe(listener) {
-      listeners.add(listener)
-      return () => void listeners.delete(listener)
-    },
+    events,
     emit,
     ...more,
   })
   onTestFinished(async () => {
     await admin.close()
+    await events.close()
     await store.close().catch(() => {})
     rmSync(folder, { recursive: true })
   })
@@ -81,5 +75,5 @@ export async function adminServer(more: Partial<AdminNeeds> = {}) {
       sent.end(text)
     })
   }
-  return { folder, socket, store, emit, listeners, call, close: () => admin.close() }
+  return { folder, socket, store, events, emit, listeners, call, close: () => admin.close() }
 }

@@ -6,7 +6,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, onTestFinished, test } from 'vitest'
-import { makeEmit } from '../../services/emit.ts'
 import { startAdmin } from '../../services/http/admin.ts'
 import type { AdminNeeds } from '../../services/http/admin-needs.ts'
 import { openStore } from '../../services/store/store.ts'
@@ -15,6 +14,7 @@ import type { Event } from '../../src/events.ts'
 import { UserError } from '../../src/fault.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import type { Network } from '../../src/node/network.ts'
+import { testEvents } from './test-events.ts'
 
 const digest = `sha256:${'1'.repeat(64)}` as Digest
 const image: ImageVersion = {
@@ -55,10 +55,7 @@ async function server(more: Partial<AdminNeeds> = {}) {
     })),
   )
   await store.osimages.put({ name: 'img' as ImageName })
-  const listeners = new Set<(event: Event) => void>()
-  const emit = makeEmit((event) => {
-    for (const listener of listeners) listener(event as Event)
-  })
+  const { events, emit, listeners, watchers } = await testEvents(store)
   const changed: string[] = []
   const asked: unknown[][] = []
   const admin = await startAdmin({
@@ -85,20 +82,29 @@ async function server(more: Partial<AdminNeeds> = {}) {
     keepFiles: async () => ({}),
     leases: async () => [{ mac: '52:54:00:00:00:01', address: '10.0.0.100' }],
     nodesChanged: (names) => void changed.push(...names),
-    subscribe(listener) {
-      listeners.add(listener)
-      return () => void listeners.delete(listener)
-    },
+    events,
     emit,
     ...more,
   })
   onTestFinished(async () => {
     await admin.close()
+    await events.close()
     await store.close()
     rmSync(folder, { recursive: true })
   })
   const call = (method: string, path: string, body?: unknown) => ask(socket, method, path, body)
-  return { folder, socket, store, emit, changed, asked, listeners, call, close: () => admin.close() }
+  return {
+    folder,
+    socket,
+    store,
+    emit,
+    changed,
+    asked,
+    listeners,
+    watchers,
+    call,
+    close: () => admin.close(),
+  }
 }
 
 function ask(socketPath: string, method: string, path: string, body?: unknown) {
@@ -583,7 +589,7 @@ test('a bug is an internal error without a stack, and an event', async () => {
 })
 
 test('events arrive as they happen, filtered, until the server or the watcher goes', async () => {
-  const { socket, emit, listeners, close } = await server()
+  const { socket, emit, watchers, close } = await server()
   const watcher = connect(socket)
   let text = ''
   watcher.on('data', (chunk) => {
@@ -601,13 +607,13 @@ test('events arrive as they happen, filtered, until the server or the watcher go
     ['capture.progress', 2],
     ['job.done', undefined],
   ])
-  expect(listeners.size).toBe(2) // it, and the memory for those who come back
+  expect(watchers.size).toBe(1)
   watcher.destroy()
-  await until(() => listeners.size === 1)
+  await until(() => watchers.size === 0)
 
   const other = connect(socket)
   other.write('GET /events HTTP/1.1\r\nHost: x\r\n\r\n')
-  await until(() => listeners.size === 2)
+  await until(() => watchers.size === 1)
   const ended = new Promise((done) => other.once('close', done))
   other.resume()
   await close() // does not wait for the watcher

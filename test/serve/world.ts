@@ -16,7 +16,8 @@ export const mac = '52:54:00:99:00:11'
 
 export type World = Awaited<ReturnType<typeof openWorld>>
 
-export async function openWorld() {
+/** @param network more keys of the one network, as `pool: ...` */
+export async function openWorld({ network = '' } = {}) {
   const folder = mkdtempSync('/var/tmp/sysclone-serve-')
   const namespace = `scserve${process.pid}`
   const inside = ['ip', 'netns', 'exec', namespace]
@@ -35,7 +36,7 @@ export async function openWorld() {
     configFile,
     [
       `stateDir: ${stateDir}`,
-      `networks: [{ interface: br0, subnet: 10.99.0.0/24, address: ${addresses.server} }]`,
+      `networks: [{ interface: br0, subnet: 10.99.0.0/24, address: ${addresses.server}${network && `, ${network}`} }]`,
       'http: { workers: 1 }',
       `api: { socket: ${socket} }`,
       '',
@@ -146,8 +147,14 @@ export async function openWorld() {
     rmSync(folder, { recursive: true, force: true })
   }
 
+  /** A command in the server's network; its output, however it ended. */
+  const runInside = (...words: string[]) => command([...inside, ...words]).out
+
   const world = {
     folder,
+    namespace,
+    inside: runInside,
+    socket,
     stateDir,
     configFile,
     start,
