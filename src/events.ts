@@ -15,6 +15,7 @@ export const eventTable = {
   'tftp.done': ['file', 'peer', 'bytes', 'kind', 'why'],
   'tftp.fail': ['file', 'peer', 'why', 'kind'],
   'http.text': ['file', 'peer', 'kind'],
+  'http.file': ['file', 'peer', 'bytes'],
   'http.blob': ['digest', 'peer', 'bytes'],
   'http.fail': ['file', 'peer', 'why'],
   'node.start': ['peer', 'attempt'],

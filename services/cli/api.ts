@@ -24,6 +24,14 @@ export function openApi(server: string, user?: string) {
     throw new UserError(error, { what, ...more })
   }
 
+  async function listen(query: Query, signal: AbortSignal, lastId?: string): Promise<AsyncIterable<Seen>> {
+    const sent = { signal, ...(lastId !== undefined && { lastId }) }
+    const response = await send(server, 'GET', withQuery('/events', query), sent)
+    if (response.statusCode === 200) return eventsIn(response)
+    const { error = 'the server refused', what = '', ...more } = parseAnswer(await textOf(response))
+    throw new UserError(error, { what, ...more })
+  }
+
   return {
     get: (path: string, query: Query = {}) => call('GET', withQuery(path, query)),
     post: (path: string, body: object) => call('POST', path, body),
@@ -31,9 +39,10 @@ export function openApi(server: string, user?: string) {
     delete: (path: string, body: object) => call('DELETE', path, body),
     /** Resolves once the server is listening for us: whatever is started after that is not missed. */
     async events(query: Query, signal: AbortSignal): Promise<AsyncIterable<Event>> {
-      const response = await send(server, 'GET', withQuery('/events', query), { signal })
-      return eventsIn(response)
+      return eventsOf(await listen(query, signal))
     },
+    /** The same, with what to say when the connection was lost; `lastId` is what was seen before. */
+    eventsAfter: listen,
   }
 }
 
@@ -43,9 +52,12 @@ const withQuery = (path: string, query: Query) => {
   return pairs.length === 0 ? path : `${path}?${new URLSearchParams(pairs)}`
 }
 
-type Sent = { body?: unknown; user?: string | undefined; signal?: AbortSignal }
+/** `id` of an event on the stream. */
+export type Seen = { id: string; event: Event }
 
-function send(server: string, method: string, path: string, { body, user, signal }: Sent) {
+type Sent = { body?: unknown; user?: string | undefined; signal?: AbortSignal; lastId?: string }
+
+function send(server: string, method: string, path: string, { body, user, signal, lastId }: Sent) {
   return new Promise<IncomingMessage>((resolve, reject) => {
     const text = body === undefined ? undefined : JSON.stringify(body)
     // Node sends the body of a DELETE unframed unless its length is said.
@@ -54,6 +66,7 @@ function send(server: string, method: string, path: string, { body, user, signal
         'content-type': 'application/json',
         'content-length': Buffer.byteLength(text),
       }),
+      ...(lastId !== undefined && { 'last-event-id': lastId }),
       // A header can not carry every name; who has a strange one stays 'local'.
       ...(user !== undefined && /^[\w.@-]{1,64}$/.test(user) && { 'x-sysclone-user': user }),
     }
@@ -99,7 +112,7 @@ function parseAnswer(text: string): any {
 }
 
 /** Server-Sent Events: blocks end at an empty line; lines with a colon in front are heartbeats. */
-async function* eventsIn(response: IncomingMessage): AsyncGenerator<Event> {
+async function* eventsIn(response: IncomingMessage): AsyncGenerator<Seen> {
   let rest = ''
   response.setEncoding('utf8')
   for await (const chunk of response) {
@@ -107,7 +120,11 @@ async function* eventsIn(response: IncomingMessage): AsyncGenerator<Event> {
     rest = blocks.pop()!
     for (const block of blocks) {
       const data = /^data: (.*)$/m.exec(block)?.[1]
-      if (data !== undefined) yield JSON.parse(data)
+      if (data !== undefined) yield { id: /^id: (.*)$/m.exec(block)?.[1] ?? '', event: JSON.parse(data) }
     }
   }
+}
+
+async function* eventsOf(seen: AsyncIterable<Seen>): AsyncGenerator<Event> {
+  for await (const { event } of seen) yield event
 }

@@ -12,7 +12,7 @@ const problems = new Set([
   'dhcp.nak',
 ])
 // What a busy network says all day long.
-const chatter = new Set(['dhcp.discover', 'dhcp.ignore', 'http.blob', 'tftp.start'])
+const chatter = new Set(['dhcp.discover', 'dhcp.ignore', 'http.blob', 'http.file', 'tftp.start'])
 
 /** @param pretty lines for a person; else JSON lines. @param all also what a busy network says all day long. */
 export function openLog({ pretty, all }: { pretty: boolean; all: boolean }): (event: Event) => void {

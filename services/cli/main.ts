@@ -26,6 +26,7 @@ const commands: Record<string, () => Promise<Register>> = {
   'import-cluster': async () => (await import('./import-cluster.ts')).importCluster,
   audit: async () => (await import('./audit.ts')).audit,
   nodeset: async () => (await import('./nodeset.ts')).nodeset,
+  watch: async () => (await import('./watch.ts')).watch,
 }
 
 async function main(): Promise<number> {
@@ -36,6 +37,7 @@ async function main(): Promise<number> {
     err: (text) => void process.stderr.write(text),
     isTty: process.stdout.isTTY === true,
     columns: process.stdout.columns ?? 80,
+    noColor: Boolean(process.env.NO_COLOR),
   })
   const needs: Needs = { api, print, interrupted, cacheDir }
   const program = new Command('sysclone')

@@ -1,11 +1,19 @@
 // What a command says: results per object on stdout, faults on stderr, and the exit code that follows from them.
 import { type Fault, renderFault } from '../../src/fault.ts'
 
-export type Io = { out(text: string): void; err(text: string): void; isTty: boolean; columns: number }
+export type Io = {
+  out(text: string): void
+  err(text: string): void
+  isTty: boolean
+  columns: number
+  noColor?: boolean
+}
+export type Tone = 'plain' | 'good' | 'bad' | 'dim' | 'strong'
+const colours: Record<Exclude<Tone, 'plain'>, number> = { good: 32, bad: 31, dim: 2, strong: 1 }
 export type Result = { object: string; text: string } | { object: string; fault: Fault }
 export type Print = ReturnType<typeof openPrint>
 
-export function openPrint({ out, err, isTty, columns }: Io) {
+export function openPrint({ out, err, isTty, columns, noColor = false }: Io) {
   let failed = false
   /** Many lines are written at once. */
   const line = (text: string | readonly string[]) =>
@@ -30,12 +38,24 @@ export function openPrint({ out, err, isTty, columns }: Io) {
     }
   }
 
+  /** One line, cut to the terminal and in colour there. */
+  function tinted(text: string, tone: Tone) {
+    if (!isTty) return line(text)
+    const [start, end] = noColor || tone === 'plain' ? ['', ''] : [`\x1b[${colours[tone]}m`, '\x1b[0m']
+    out(`${start}${harmless(text).slice(0, columns)}${end}\n`)
+  }
+
   const printJson = (value: unknown) => out(`${JSON.stringify(value, undefined, 2)}\n`)
+
+  /** Beside the output, for who looks at it. */
+  const note = (text: string) => err(`${harmless(text)}\n`)
 
   return {
     line,
+    note,
     fault,
     perObject,
+    tinted,
     json: printJson,
     raw: out,
     isTty,

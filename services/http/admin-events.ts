@@ -45,6 +45,7 @@ export function eventRoutes(app: FastifyInstance, { events, store }: Pick<AdminN
       const seen = await showMissed(headers['last-event-id'], query.since).catch(() => void stream.destroy())
       for (const kept of held.splice(0)) if (kept.id > (seen ?? 0)) show(kept)
       held = undefined
+      if (query.follow === 'no') stream.end()
 
       /** Answers with the id of the last one. */
       async function showMissed(lastSeen: string | string[] | undefined, since: string | undefined) {

@@ -11,7 +11,7 @@
 //   GET    /leases                        -> {leases: [...]}
 //   GET    /audit ?object=&last=          -> {entries: [{time, who, what, object, before?, after?}]}  oldest first
 //   GET    /openapi.json                  -> all of this as OpenAPI
-//   GET    /events ?node=&nodes=&since=&job=&things= -> text/event-stream
+//   GET    /events ?node=&nodes=&since=&follow=&job=&things= -> text/event-stream
 // Errors: 4xx and 5xx with {error, what, allowed?, object?}.
 import { Type } from 'typebox'
 
@@ -102,7 +102,7 @@ export const LastChanges = Type.Object(
   closed,
 )
 /**
- * `nodes`: a noderange. `since`: from then on, in ms since 1970; without it what happens from now on.
+ * `follow=no`: only what was, up to now. `nodes`: a noderange. `since`: from then on, in ms since 1970; without it what happens from now on.
  * `things`: what stands before the dot of an event's type, with commas: `capture,job`.
  */
 export const Watch = Type.Object(
@@ -110,6 +110,7 @@ export const Watch = Type.Object(
     node: Type.Optional(name),
     nodes: Type.Optional(Type.String({ minLength: 1, maxLength: 1_000_000 })),
     since: Type.Optional(Type.String({ pattern: '^[0-9]{1,13}$' })),
+    follow: Type.Optional(Type.Literal('no')),
     job: Type.Optional(name),
     things: Type.Optional(Type.String({ maxLength: 200 })),
   },

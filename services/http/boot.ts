@@ -44,9 +44,11 @@ export async function startBootHttp({ address, port, open, nodeSocketPath, emit 
       return answer(reply, 404)
     }
     try {
-      const { result } = await sendBody(request.raw, reply.raw, content, () => 256 << 10)
+      const { result, bytes } = await sendBody(request.raw, reply.raw, content, () => 256 << 10)
       const { kind, ...who } = content.facts
-      if (result === 'done' && kind !== undefined) emit('http.text', { ...who, kind, file, peer })
+      if (result !== 'done') return
+      if (kind !== undefined) emit('http.text', { ...who, kind, file, peer })
+      else emit('http.file', { ...who, file, peer, bytes })
     } finally {
       content.close()
     }

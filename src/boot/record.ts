@@ -33,6 +33,12 @@ export type StepBody =
   | { kind: 'blob'; digest: Digest; bytes: number; peer: Ipv4 }
 export type Step = { time: number; mac: Mac; node?: NodeName } & StepBody
 
+/** What of a step, or of an event, says which boot it is part of. */
+export type Turn = { time: number } & (
+  | { kind: 'dhcp'; client: Client['kind']; type: RequestType }
+  | { kind: 'file' | 'end' | 'blob' }
+)
+
 /** How far a boot has come: whose turn it was last, and whether it has loaded anything. */
 export type Stage = 'firmware asks' | 'firmware loads' | 'ipxe asks' | 'ipxe loads'
 export type BootState = { last: number; stage: Stage } // `last` is when its last step was
@@ -48,7 +54,7 @@ const ipxe = { asks: 'ipxe asks', loads: 'ipxe loads' } as const
 /** `undefined`: the step is part of no boot, as a system that renews its lease. */
 export function placeStep(
   boot: BootState | undefined,
-  step: Step,
+  step: Turn,
 ): { begins: boolean; boot: BootState } | undefined {
   const idle = boot ? step.time - boot.last : Number.POSITIVE_INFINITY
   const begin = (stage: Stage) => ({ begins: true, boot: { last: step.time, stage } })

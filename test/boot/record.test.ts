@@ -1,8 +1,7 @@
 // Where a boot begins: tables of what a machine asks, one after the other.
 import { expect, test } from 'vitest'
-import { type BootState, placeStep, type Step, type StepBody } from '../../src/boot/record.ts'
+import { type BootState, placeStep, type StepBody, type Turn } from '../../src/boot/record.ts'
 
-const mac = '52:54:00:77:00:11' as Step['mac']
 const dhcp = (client: 'firmware' | 'ipxe' | 'os', type: 'discover' | 'request' = 'discover') =>
   ({ kind: 'dhcp', client, type, server: '10.0.0.1', port: 67, request: '', answer: 'offer' }) as StepBody
 const file: StepBody = {
@@ -69,7 +68,7 @@ for (const [name, rows] of Object.entries(boots))
     let boot: BootState | undefined
     let number = 0
     const got = rows.map(([seconds, body]) => {
-      const place = placeStep(boot, { time: 1e12 + seconds * 1000, mac, ...body })
+      const place = placeStep(boot, { time: 1e12 + seconds * 1000, ...body } as Turn)
       if (place) boot = place.boot
       if (place?.begins) number++
       return place ? number : 0
