@@ -40,6 +40,11 @@ const testPeers = [
   ...['openssh-server', 'openssh-client', 'attr', 'acl', 'libcap2-bin', 'e2fsprogs', 'dosfstools', 'fdisk'],
   ...['mtools', 'kmod'],
 ]
+// What we are measured against, and the clients: perfdhcp is in kea-admin, ours is compiled.
+const benchPeers = [
+  ...['kea-dhcp4-server', 'kea-admin', 'dnsmasq-base', 'tftpd-hpa', 'nginx-light', 'nftables'],
+  ...['gcc', 'libc6-dev', 'procps'],
+]
 
 // command -> its Debian packages, and what is run, one after the other until one fails.
 const commands = {
@@ -55,8 +60,8 @@ const commands = {
     run: (args) => [...checks(), vitest('vitest.config.ts', args)],
   },
   bench: {
-    packages: () => node,
-    run: () => ['boot', 'objects'].map((name) => [node24, quiet, join(root, 'test/bench', `${name}.ts`)]),
+    packages: () => [...node, ...bootfiles, ...benchPeers],
+    run: (args) => [[node24, quiet, join(root, 'test/bench/run.ts'), ...args]],
   },
   'test:vm': {
     packages: () => [...node, ...bootfiles, ...lab, ...matrix],
