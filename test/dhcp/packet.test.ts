@@ -28,6 +28,27 @@ const facts: Record<string, Options> = {
     maxBytes: 576,
     parameterList: [1, 3, 6, 12, 15, 28, 42],
   },
+  'aavmf-pxe-discover': {
+    clientArchs: [11],
+    vendorClass: 'PXEClient:Arch:00011:UNDI:003000',
+    maxBytes: 1472,
+  },
+  'aavmf-http-request': {
+    messageType: 3,
+    clientArchs: [19],
+    vendorClass: 'HTTPClient:Arch:00019:UNDI:003000',
+  },
+  // SLOF says what it is in its REQUEST alone, and never asks to be offered a PXE server.
+  'slof-discover': { messageType: 1, parameterList: [1, 3, 6, 66, 67, 93] },
+  'slof-request': { messageType: 3, clientArchs: [12], parameterList: [1, 3, 6, 66, 67, 93, 209, 210] },
+  'ipxe-snponly-discover': {
+    userClasses: ['iPXE'],
+    clientArchs: [7],
+    vendorClass: 'PXEClient:Arch:00007:UNDI:003010',
+  },
+  'ipxe-efi-request': { messageType: 3, userClasses: ['iPXE'], clientArchs: [7] },
+  'ipxe-undionly-discover': { messageType: 1, userClasses: ['iPXE'], clientArchs: [0] },
+  'ipxe-arm64-discover': { messageType: 1, userClasses: ['iPXE'], clientArchs: [11] },
   'dhclient-request': { requestedAddress: ip('10.77.0.21'), serverId: ip('10.77.0.1') },
 }
 

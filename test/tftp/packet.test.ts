@@ -57,6 +57,78 @@ const facts: Record<string, Packet> = {
     options: { blksize: '1468', windowsize: '4' },
   },
   'curl 7.88 --tftp-no-options': { op: 'read', file: 'boot/x', mode: 'octet', options: {} },
+  'AAVMF 2022.11 for the size': {
+    op: 'read',
+    file: 'arm.efi',
+    mode: 'octet',
+    options: { tsize: '0', blksize: '1468', windowsize: '4' },
+  },
+  'AAVMF 2022.11 for the data': {
+    op: 'read',
+    file: 'arm.efi',
+    mode: 'octet',
+    options: { blksize: '1468', windowsize: '4' },
+  },
+  'shim 16.1 looks for revocations': {
+    op: 'read',
+    file: 'revocations_sku.efi',
+    mode: 'octet',
+    options: { blksize: '512', windowsize: '4' },
+  },
+  'shim 16.1 loads GRUB': {
+    op: 'read',
+    file: 'grubx64.efi',
+    mode: 'octet',
+    options: { blksize: '512', windowsize: '4' },
+  },
+  'signed GRUB 2.06, its configuration': {
+    op: 'read',
+    file: '/grub/grub.cfg',
+    mode: 'octet',
+    options: { blksize: '1024', tsize: '0' },
+  },
+  'signed GRUB 2.06, a list of modules': {
+    op: 'read',
+    file: '/grub/x86_64-efi/command.lst',
+    mode: 'octet',
+    options: { blksize: '1024', tsize: '0' },
+  },
+  'SLOF 20220719': {
+    op: 'read',
+    file: 'core.elf',
+    mode: 'octet',
+    options: { blksize: '1428' },
+  },
+  'undionly.kpxe asked for by iPXE ROM': {
+    op: 'read',
+    file: 'undionly.kpxe',
+    mode: 'octet',
+    options: { blksize: '1432', tsize: '0' },
+  },
+  'pxelinux 6.04, its library': {
+    op: 'read',
+    file: 'ldlinux.c32',
+    mode: 'octet',
+    options: { tsize: '0', blksize: '1408' },
+  },
+  'pxelinux 6.04, by UUID': {
+    op: 'read',
+    file: 'pxelinux.cfg/33221100-5544-7766-8899-aabbccddeeff',
+    mode: 'octet',
+    options: { tsize: '0', blksize: '1408' },
+  },
+  'pxelinux 6.04, by MAC': {
+    op: 'read',
+    file: 'pxelinux.cfg/01-52-54-00-77-00-28',
+    mode: 'octet',
+    options: { tsize: '0', blksize: '1408' },
+  },
+  'iPXE 2.0.0 looks for its own script': {
+    op: 'read',
+    file: 'autoexec.ipxe',
+    mode: 'octet',
+    options: { blksize: '1432', tsize: '0' },
+  },
 }
 
 /** What parses to something, or is refused as a packet; anything else that is thrown is a bug. */
