@@ -26,6 +26,22 @@ export function macFromBytes(bytes: Uint8Array): Mac {
   return Array.from(bytes.subarray(0, 6), (b) => b.toString(16).padStart(2, '0')).join(':') as Mac
 }
 
+/**
+ * Six of the eight bytes of an InfiniBand or Omni-Path port GUID: without the two in the middle, as the cards' makers
+ * form their MAC from it and as iPXE does.
+ */
+export const macFromGuid = (guid: Uint8Array): Mac =>
+  macFromBytes(Uint8Array.of(...guid.subarray(0, 3), ...guid.subarray(5, 8)))
+
+/** The address of a network card: a MAC, a port GUID, or the 20 bytes of IP over InfiniBand, which end in the GUID. */
+export function parseCardAddress(text: string): Mac {
+  const hex = text.replace(/[:-]/g, '')
+  const pairs = /^[0-9a-f]{2}([:-][0-9a-f]{2})+$/i.test(text) || /^[0-9a-f]+$/i.test(text)
+  if (pairs && (hex.length === 16 || hex.length === 40))
+    return macFromGuid(Buffer.from(hex.slice(-16), 'hex'))
+  return parseMac(text)
+}
+
 /** `52-54-00-77-00-11`, as GRUB and pxelinux write it in file names. */
 export const macWithDashes = (mac: Mac): string => mac.replaceAll(':', '-')
 

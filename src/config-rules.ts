@@ -48,21 +48,32 @@ function networkFaults(value: unknown, place: Place, index: number): Fault[] {
   const own = read(at('address'), parseIpv4)
   const pool = read(at('pool'), parsePool)
   const gateway = read(at('gateway'), parseIpv4)
-  for (const key of ['dns', 'ntp']) {
+  for (const key of ['dns', 'ntp', 'relays']) {
     const list = valueAt(value, at(key))
     if (Array.isArray(list)) list.forEach((_, i) => void read(at(key, i), parseIpv4))
   }
   if (!subnet) return faults
+  const device = valueAt(value, at('interface'))
+  if (device === undefined && own && subnetContains(subnet, own))
+    add(at('interface'), 'needed', 'an interface, as eth1; only a subnet behind relays has none')
+  // EDK2 takes an address that begins with 0 for none.
+  if (unusable.some((block) => overlap(block, subnet)))
+    add(at('subnet'), 'no addresses for machines', 'not in 0.0.0.0/8, 127.0.0.0/8 or 224.0.0.0/3')
   const hosts = hostRange(subnet)
   const hostsText = `${hosts.from}-${hosts.to}`
-  if (own && !within(own, hosts)) add(at('address'), `not inside ${subnetText(subnet)}`, hostsText)
+  if (own && device !== undefined && !within(own, hosts))
+    add(at('address'), `not inside ${subnetText(subnet)}`, hostsText)
   if (gateway && !within(gateway, hosts)) add(at('gateway'), `not inside ${subnetText(subnet)}`, hostsText)
   if (pool && !(within(pool.from, hosts) && within(pool.to, hosts)))
     add(at('pool'), `not inside ${subnetText(subnet)}`, hostsText)
+  if (pool && valueAt(value, at('mode')) === 'proxy')
+    add(at('pool'), 'not with mode: proxy, where the other DHCP server gives the addresses')
   if (pool && own && within(own, pool)) add(at('pool'), `our own address ${own} is in it`)
   if (pool && gateway && within(gateway, pool)) add(at('pool'), `the gateway ${gateway} is in it`)
   return faults
 }
+
+const unusable = ['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/3'].map(parseSubnet)
 
 /** Every address of a subnet that a machine may have. */
 const hostRange = (subnet: Network['subnet']): AddressRange => ({

@@ -29,13 +29,17 @@ const closed = { additionalProperties: false }
 
 const NetworkKeys = Type.Object(
   {
-    interface: Type.String({
-      pattern: '^[^\\s/:]{1,15}$',
-      description: 'a network interface, as eth1',
-    }),
+    interface: Type.Optional(
+      Type.String({
+        pattern: '^[^\\s/:]{1,15}$',
+        description: 'a network interface, as eth1',
+      }),
+    ),
     subnet: Type.String({ description: 'address/prefix, as 10.0.0.0/24' }),
     address,
-    mode: Type.Optional(Type.Literal('dhcp', { description: 'dhcp' })),
+    mode: Type.Optional(
+      Type.Union([Type.Literal('dhcp'), Type.Literal('proxy')], { description: 'dhcp | proxy' }),
+    ),
     pool: Type.Optional(Type.String({ description: 'FIRST-LAST, as 10.0.0.100-10.0.0.199' })),
     gateway: Type.Optional(address),
     dns: Type.Optional(addresses),
@@ -47,6 +51,7 @@ const NetworkKeys = Type.Object(
       }),
     ),
     ntp: Type.Optional(addresses),
+    relays: Type.Optional(addresses),
   },
   { ...closed, description: 'interface, subnet, address and more' },
 )
@@ -185,14 +190,26 @@ const allowedBy = ({ properties, description }: SchemaNode) =>
 
 // ---- the typed network ----
 
-function networkOf({ mode: _, subnet, address, pool, gateway, dns, ntp, ...rest }: NetworkKeys): Network {
+function networkOf({
+  mode,
+  subnet,
+  address,
+  pool,
+  gateway,
+  dns,
+  ntp,
+  relays,
+  ...rest
+}: NetworkKeys): Network {
   return {
     ...rest,
+    ...(mode === 'proxy' && { mode }),
     subnet: parseSubnet(subnet),
     address: parseIpv4(address),
     ...(pool !== undefined && { pool: parsePool(pool) }),
     ...(gateway !== undefined && { gateway: parseIpv4(gateway) }),
     ...(dns && { dns: dns.map(parseIpv4) }),
     ...(ntp && { ntp: ntp.map(parseIpv4) }),
+    ...(relays && { relays: relays.map(parseIpv4) }),
   }
 }

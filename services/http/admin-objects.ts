@@ -190,7 +190,10 @@ const networkAttributes: AttributeTable<Network> = {
   net: { describe: 'the subnet', print: ({ subnet }) => subnetText(subnet).split('/')[0] },
   mask: { describe: 'its mask', print: ({ subnet }) => subnetMask(subnet) },
   mgtifname: { describe: 'our network interface', print: (network) => network.interface },
-  dhcpserver: { describe: 'our address', print: ({ address }) => address },
+  dhcpserver: {
+    describe: 'our address; empty: another server gives the addresses (mode: proxy)',
+    print: ({ address, mode }) => (mode === 'proxy' ? undefined : address),
+  },
   tftpserver: { describe: 'our address', print: ({ address }) => address },
   dynamicrange: { describe: 'the pool', print: ({ pool }) => pool && `${pool.from}-${pool.to}` },
   gateway: { describe: 'the default route', print: ({ gateway }) => gateway },

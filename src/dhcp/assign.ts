@@ -60,7 +60,8 @@ export function rightTo(
   const fixed = fixedAddress(mac, node)
   if (fixed !== undefined) {
     const checked = checkFixed(fixed, network)
-    return checked.kind === 'ignore' ? 'unknown' : checked.address === asked ? 'yes' : 'no'
+    if (checked.kind === 'address') return checked.address === asked ? 'yes' : 'no'
+    return subnetContains(network.subnet, asked) ? 'unknown' : 'no' // it has come here from another network
   }
   if (!network.pool) return 'unknown'
   const wish = { mac, wanted: asked, now, reserved: reservedIn(context) }

@@ -70,13 +70,15 @@ export function machineName({ machine, archCode }: Client): string | undefined {
 function kindOf(options: Options): Client['kind'] {
   // Option 175 stays when a script sets another user class.
   if (options.ipxe || options.userClasses?.some((name) => ipxeClasses.includes(name))) return 'ipxe'
-  if (options.vendorClass !== undefined)
-    return /^(PXE|HTTP)Client/.test(options.vendorClass) ? 'firmware' : 'os'
+  if (/^(PXE|HTTP)Client/.test(options.vendorClass ?? '')) return 'firmware'
   return isOpenFirmware(options) ? 'firmware' : 'os'
 }
 
-/** SLOF and petitboot send no option 60. SLOF's DISCOVER has no 61 and no 93 either, but asks for server and file. */
-function isOpenFirmware({ clientArchs, clientId, parameterList = [] }: Options): boolean {
+/**
+ * petitboot's option 60 is that of its udhcpc. SLOF has none, and its DISCOVER has no 61 and no 93 either, but asks for
+ * server and file.
+ */
+function isOpenFirmware({ clientArchs, vendorClass, clientId, parameterList = [] }: Options): boolean {
   if (clientArchs) return true
-  return !clientId && parameterList.includes(66) && parameterList.includes(67)
+  return vendorClass === undefined && !clientId && parameterList.includes(66) && parameterList.includes(67)
 }

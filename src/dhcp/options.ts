@@ -58,6 +58,7 @@ const table = {
   maxBytes: [57, u16], // of the IP datagram
   renewSeconds: [58, u32],
   rebindSeconds: [59, u32],
+  vendorOptions: [43, bytes], // PXE: a list of (code, length, value)
   vendorClass: [60, text], // "PXEClient:Arch:00007:UNDI:003000"
   clientId: [61, bytes],
   tftpServer: [66, text],
@@ -65,10 +66,11 @@ const table = {
   userClasses: [77, classes], // "iPXE"
   relayInfo: [82, bytes],
   clientArchs: [93, u16s], // RFC 4578: a list, best first
-  uuid: [97, bytes],
+  undi: [94, bytes], // RFC 4578 2.2
+  uuid: [97, bytes], // type 0 and 16 bytes, RFC 4578 2.3
   ipxe: [175, bytes], // iPXE's own sub-options
-  configFile: [209, text], // RFC 5071
-  pathPrefix: [210, text], // RFC 5071
+  configFile: [209, text], // RFC 5071, of pxelinux and petitboot
+  pathPrefix: [210, text],
 } satisfies Record<string, [number, Kind<any>]>
 
 type Table = typeof table

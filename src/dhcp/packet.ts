@@ -35,9 +35,13 @@ const PAD = 0
 const END = 255
 const OVERLOAD = 52
 const MESSAGE_TYPE = 53
+/** Of BOOTP, with the cookie. */
+const VENDOR_BYTES = 64
 const RELAY_INFO = 82
 /** BOOTP's length (RFC 1542 2.1): old relays and ROMs drop what is shorter. */
-const MIN_BYTES = 300
+export const BOOTP_BYTES = 300
+/** Up to and with the cookie. */
+const HEADER_BYTES = 240
 /** No client sends more than an Ethernet frame; jumbo frames are the generous bound. */
 const MAX_BYTES = 9000
 /** RFC 2131 2: every client takes an IP datagram of 576 bytes, 28 of them IP and UDP headers. */
@@ -63,8 +67,7 @@ export function parsePacket(bytes: Uint8Array): Packet {
   }
   const sname = r.raw(64, 'sname')
   const file = r.raw(128, 'file')
-  if (r.u32('cookie') !== COOKIE) throw new WireError('cookie: not the one of DHCP')
-  const { options, overload } = readOptions(r.rest(), { file, sname })
+  const { options, overload } = readVendorArea(r.rest(), { file, sname })
   return {
     ...head,
     sname: overload & 2 ? '' : paddedText(sname),
@@ -86,8 +89,8 @@ export function serializePacket(p: Packet, room = DEFAULT_ROOM): Buffer {
     .raw(padded(latin1(p.sname), 64))
     .raw(padded(latin1(p.file), 128))
   w.u32(COOKIE)
-  const options = writeOptions(p.options, Math.max(room, MIN_BYTES) - 240)
-  w.raw(options).zeros(Math.max(0, MIN_BYTES - 240 - options.length))
+  const options = writeOptions(p.options, Math.max(room, BOOTP_BYTES) - HEADER_BYTES)
+  w.raw(options).zeros(Math.max(0, BOOTP_BYTES - HEADER_BYTES - options.length))
   return w.done()
 }
 
@@ -101,11 +104,24 @@ function readHlen(hlen: number): number {
   return hlen
 }
 
+type Overloaded = { file: Buffer; sname: Buffer }
+
+/** RFC 951 has 64 bytes of a vendor's own, mostly zeros; RFC 1497 and DHCP begin them with the cookie. */
+function readVendorArea(area: Buffer, overloaded: Overloaded): { options: RawOptions; overload: number } {
+  if (area.length < 4) throw new WireError(`options: ${area.length} bytes, not even a cookie`)
+  if (area.readUInt32BE() === COOKIE) return readOptions(area.subarray(4), overloaded)
+  if (area.length < VENDOR_BYTES || area.some((byte) => byte !== 0))
+    throw new WireError('cookie: not the one of DHCP')
+  return { options: new Map(), overload: 0 }
+}
+
 /** RFC 3396 5: the pieces of an option are joined in the order options field, file, sname. */
-function readOptions(area: Buffer, overloaded: { file: Buffer; sname: Buffer }) {
+function readOptions(area: Buffer, overloaded: Overloaded) {
   const pieces = new Map<number, Buffer[]>()
-  // A packet cut on its way may have lost what says who asks: it must not be taken for another client's.
-  if (!readArea(area, pieces)) throw new WireError('options: no END')
+  // A packet cut on its way may have lost what says who asks: it must not be taken for another client's. BOOTP has a
+  // fixed length and need not end its options.
+  const isBootp = () => area.length >= VENDOR_BYTES - 4 && !pieces.has(MESSAGE_TYPE)
+  if (!readArea(area, pieces) && !isBootp()) throw new WireError('options: no END')
   const overload = readOverload(pieces.get(OVERLOAD))
   if (overload & 1) readArea(overloaded.file, pieces)
   if (overload & 2) readArea(overloaded.sname, pieces)
@@ -140,16 +156,23 @@ function readOverload(parts: Buffer[] | undefined): number {
 
 /** 53 first, as old ROMs expect; 82 last (RFC 3046 2.2); the order of the others says what matters most. */
 function writeOptions(options: RawOptions, room: number): Buffer {
-  const rank = (code: number) => (code === MESSAGE_TYPE ? 0 : code === RELAY_INFO ? 2 : 1)
-  const parts: Buffer[] = []
+  const type = options.get(MESSAGE_TYPE)
+  const relayInfo = options.get(RELAY_INFO)
+  // A relay may need its option to find the client again: room is kept for it before there is any for others.
+  const last = relayInfo ? writeOption(RELAY_INFO, relayInfo) : Buffer.alloc(0)
   let left = room - 1 // END
-  for (const [code, value] of [...options].sort(([a], [b]) => rank(a) - rank(b))) {
+  const kept = last.length <= left ? last : Buffer.alloc(0)
+  left -= kept.length
+  const parts: Buffer[] = []
+  function add(code: number, value: Buffer) {
     const bytes = writeOption(code, value)
-    if (bytes.length > left) continue
+    if (bytes.length > left) return
     parts.push(bytes)
     left -= bytes.length
   }
-  return Buffer.concat([...parts, Buffer.of(END)])
+  if (type) add(MESSAGE_TYPE, type)
+  for (const [code, value] of options) if (code !== MESSAGE_TYPE && code !== RELAY_INFO) add(code, value)
+  return Buffer.concat([...parts, kept, Buffer.of(END)])
 }
 
 function writeOption(code: number, value: Buffer): Buffer {

@@ -1,12 +1,15 @@
 // The decision: a request and what is known of its sender -> an answer. Ignoring a packet is an answer too.
 import { type Ipv4, subnetContains, subnetMask } from '../address.ts'
-import { planFirstLoader } from '../boot/loaders.ts'
 import type { ServerAddress } from '../boot/plan.ts'
+import type { Network } from '../node/network.ts'
 import { type Addresses, addressFor, rightTo } from './assign.ts'
+import { bootOffer, type FileAnswer } from './boot-offer.ts'
+import type { Client } from './client.ts'
 import type { LeaseEvent } from './leases.ts'
 import { encodeOptions, type Options } from './options.ts'
-import { FILE_FIELD_BYTES, NO_ADDRESS, type Packet } from './packet.ts'
-import { type Ignore, ignore, messageTypes, type Request, type RequestType } from './request.ts'
+import { NO_ADDRESS, type Packet } from './packet.ts'
+import { relayInfoOf } from './relay.ts'
+import { ignore, messageTypes, type Request, type RequestType } from './request.ts'
 
 /** Firmware never renews and a rack netboots in minutes; an installed system keeps its address over a night's outage. */
 const FIRMWARE_LEASE_SECONDS = 300
@@ -19,7 +22,8 @@ const BROADCAST_FLAG = 0x8000
 export type Context = Addresses & { server: ServerAddress; built: ReadonlySet<string> }
 
 export type Answer =
-  | { kind: 'ignore'; why: string; lease?: LeaseEvent }
+  /** `server`: the other DHCP server that the client has chosen. */
+  | { kind: 'ignore'; why: string; lease?: LeaseEvent; server?: Ipv4 }
   | {
       kind: 'offer' | 'ack'
       reply: Packet
@@ -30,19 +34,13 @@ export type Answer =
     }
   | { kind: 'nak'; reply: Packet; address: Ipv4; why: string }
   | { kind: 'release' | 'decline'; address: Ipv4; lease: LeaseEvent }
-/** `why` is there when a client that boots gets an address and nothing to boot. */
-type FileAnswer = { name?: string; why?: string }
-
 /** The answer to a request; the lease event in it is to be taken in before the reply leaves. */
 export function answer(request: Request, context: Context): Answer {
   const { node, network } = context
-  const { packet, options } = request
+  const { serverId } = request.options
   if (node?.offline) return ignore('offline')
-  // The reply goes there: a made-up relay must not let us send outside of the network.
-  if (packet.giaddr !== NO_ADDRESS && !subnetContains(network.subnet, packet.giaddr))
-    return ignore(`the relay ${packet.giaddr} is not in this network`)
-  if (options.serverId !== undefined && options.serverId !== network.address && request.type !== 'discover')
-    return elsewhere(request, context)
+  if (serverId !== undefined && !isOurId(serverId, request, network) && request.type !== 'discover')
+    return elsewhere(serverId, request, context)
   return answers[request.type](request, context)
 }
 
@@ -60,16 +58,29 @@ const answers: Record<RequestType, (request: Request, context: Context) => Answe
     if (right === 'yes') return grant('ack', request, context, asked)
     return right === 'unknown' ? ignore('of no machine that we know') : refuse(asked, request, context)
   },
+  /** RFC 1534 2: a client that knows no lease gets only an address that is its own for good. */
+  bootp(request, context) {
+    const { node, network } = context
+    const { sname } = request.packet
+    if (sname !== '' && sname !== network.address) return ignore(`for the server ${JSON.stringify(sname)}`)
+    if (!node?.ip) return ignore('BOOTP, and no node with an ip')
+    const chosen = addressFor(request, { ...context, network: withoutPool(network) }, undefined)
+    if (chosen.kind === 'ignore') return chosen
+    const boot = bootOffer(request, context)
+    if (boot.kind === 'ignore') return boot
+    const reply = replyTo(request, networkOptions(context, {}), { yiaddr: chosen.address, ...boot.header })
+    return { kind: 'ack', reply, address: chosen.address, file: boot.file }
+  },
   inform(request, context) {
     const address = request.packet.ciaddr
     // The reply goes there, as above.
     if (!subnetContains(context.network.subnet, address)) return ignore(`${address} is not in this network`)
     if (!context.node && !context.network.pool) return ignore('unknown machine')
-    const boot = bootFile(request, context)
-    if ('kind' in boot) return boot
+    const boot = bootOffer(request, context)
+    if (boot.kind === 'ignore') return boot
     const options = {
       messageType: messageTypes.ack,
-      serverId: context.network.address,
+      serverId: serverIdOf(request, context.network),
       ...networkOptions(context, boot.options),
     }
     return {
@@ -95,25 +106,39 @@ const answers: Record<RequestType, (request: Request, context: Context) => Answe
 }
 
 /** RFC 2131 4.3.2: the client took another server's offer; ours may go to somebody else. */
-function elsewhere({ mac, options }: Request, { leases, now }: Context): Answer {
+function elsewhere(server: Ipv4, { mac, type }: Request, { leases, now }: Context): Answer {
   const held = leases.get(mac)
-  const why = `for the server ${options.serverId}`
-  return held
-    ? { kind: 'ignore', why, lease: { type: 'drop', mac, address: held.address, now } }
-    : ignore(why)
+  const why = `for the server ${server}`
+  return {
+    ...{ kind: 'ignore', why },
+    ...(type === 'request' && { server }),
+    ...(held && { lease: { type: 'drop', mac, address: held.address, now } }),
+  }
 }
+
+/** RFC 5107: the relay's address where the relay wants so, that renewals go through it. */
+export function serverIdOf({ packet, options }: Request, { address }: Network): Ipv4 {
+  const override = packet.giaddr === NO_ADDRESS ? undefined : relayInfoOf(options).serverIdOverride
+  return override ?? address
+}
+
+/** Our address, or what its relay has us say. */
+const isOurId = (id: Ipv4, request: Request, network: Network): boolean =>
+  id === network.address || id === serverIdOf(request, network)
+
+const withoutPool = ({ pool: _, ...network }: Network): Network => network
 
 function grant(kind: 'offer' | 'ack', request: Request, context: Context, address: Ipv4): Answer {
   const { mac, packet, client } = request
   const { network, now } = context
   const seconds = client.kind === 'os' ? OS_LEASE_SECONDS : FIRMWARE_LEASE_SECONDS
-  const boot = bootFile(request, context)
-  if ('kind' in boot) return boot
+  const boot = bootOffer(request, context)
+  if (boot.kind === 'ignore') return boot
   const options = {
     messageType: messageTypes[kind],
-    serverId: network.address,
+    serverId: serverIdOf(request, network),
     leaseSeconds: seconds,
-    ...networkOptions(context, boot.options),
+    ...networkOptions(context, { ...boot.options, ...noProxy(client) }),
     renewSeconds: Math.floor(seconds / 2),
     rebindSeconds: Math.floor((seconds * 7) / 8),
   }
@@ -127,40 +152,14 @@ function grant(kind: 'offer' | 'ack', request: Request, context: Context, addres
 
 function refuse(asked: Ipv4, request: Request, { network }: Context): Answer {
   const why = 'the address is not yours'
-  const options = { messageType: messageTypes.nak, serverId: network.address, message: why }
+  const options = { messageType: messageTypes.nak, serverId: serverIdOf(request, network), message: why }
   // RFC 2131 4.3.2: the relay is to broadcast it, since the client's address is wrong.
   const relayed = request.packet.giaddr !== NO_ADDRESS
   const flags = relayed ? request.packet.flags | BROADCAST_FLAG : request.packet.flags
   return { kind: 'nak', address: asked, why, reply: replyTo(request, options, { flags }) }
 }
 
-/** `header` and `options` name the file to the client, `file` to people. */
-type Boot = { file: FileAnswer; header: Partial<Packet>; options: Options }
-
-/** What a client is given to load. Unknown machines get an address and no file. */
-function bootFile({ client, mac }: Request, { node, server, network, built }: Context): Boot | Ignore {
-  const ours: Options = client.kind === 'ipxe' ? { ipxe: IPXE_NO_PROXY } : {}
-  if (!node || client.kind === 'os') return { file: {}, header: {}, options: ours }
-  const loader = planFirstLoader({ client, mac, node, server, built })
-  if (loader.kind === 'silent') return ignore(loader.why)
-  if (loader.kind === 'none') return { file: { why: loader.why }, header: {}, options: ours }
-  const { file, vendorClass, configFile, pathPrefix } = loader
-  const inHeader = file !== undefined && file.length <= FILE_FIELD_BYTES ? file : ''
-  const name = file ?? configFile
-  return {
-    file: name === undefined ? {} : { name },
-    header: { siaddr: network.address, sname: network.address, file: inHeader },
-    // No option 60 for PXE: with it EDK2 takes us for a boot server on port 4011 and ignores the file.
-    options: {
-      ...(file !== undefined && { bootFile: file }),
-      tftpServer: network.address,
-      ...(vendorClass && { vendorClass }),
-      ...(configFile !== undefined && { configFile }),
-      ...(pathPrefix !== undefined && { pathPrefix }),
-      ...ours,
-    },
-  }
-}
+const noProxy = ({ kind }: Client): Options => (kind === 'ipxe' ? { ipxe: IPXE_NO_PROXY } : {})
 
 /** In order of importance: what does not fit into a small client's packet is left out from the end. */
 function networkOptions({ network, node }: Context, boot: Options) {
@@ -177,7 +176,8 @@ function networkOptions({ network, node }: Context, boot: Options) {
   }
 }
 
-function replyTo(
+/** The reply to a request: what must come back as it was is copied. */
+export function replyTo(
   { packet, options: asked }: Request,
   options: Parameters<typeof encodeOptions>[0],
   header: Partial<Packet>,
@@ -185,11 +185,12 @@ function replyTo(
   const { htype, hlen, xid, flags, giaddr, chaddr } = packet
   // RFC 6842, RFC 4578 and RFC 3046: identifiers come back as they were.
   const { clientId, uuid, relayInfo } = asked
+  const { messageType, serverId, leaseSeconds, ...more } = options
   return {
     op: 'reply',
     ...{ htype, hlen, hops: 0, xid, secs: 0, flags },
     ...{ ciaddr: NO_ADDRESS, yiaddr: NO_ADDRESS, siaddr: NO_ADDRESS, giaddr, chaddr, sname: '', file: '' },
     ...header,
-    options: encodeOptions({ ...options, uuid, clientId, relayInfo }),
+    options: encodeOptions({ messageType, serverId, leaseSeconds, clientId, uuid, ...more, relayInfo }),
   }
 }

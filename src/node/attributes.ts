@@ -3,9 +3,9 @@ import type { Ipv4, Subnet } from '../address.ts'
 import {
   ipv4FromNumber,
   ipv4ToNumber,
+  parseCardAddress,
   parseImageName,
   parseIpv4,
-  parseMac,
   subnetBroadcast,
   subnetContains,
 } from '../address.ts'
@@ -53,7 +53,11 @@ const later = (what: string, user: string) => `${what} (kept; used by ${user} wh
 
 const table = {
   groups: field('groups', listOf(parseGroupName), 'names of groups, with commas between'),
-  mac: field('mac', listOf(parseMac), 'MAC addresses with commas between, the install interface first'),
+  mac: field(
+    'mac',
+    listOf(parseCardAddress),
+    'MAC addresses (InfiniBand: port GUIDs) with commas between, the install interface first',
+  ),
   ip: field('ip', parsedBy(parseIpv4), 'an IPv4 address inside a configured network'),
   arch: field('arch', oneOf('x86_64', 'aarch64', 'ppc64le'), 'x86_64 | aarch64 | ppc64le'),
   netboot: field('netboot', oneOf('grub2', 'ipxe'), 'grub2 | ipxe; empty: whichever the firmware can'),

@@ -5,15 +5,19 @@ import type { Ipv4, Subnet } from '../address.ts'
 export type AddressRange = { from: Ipv4; to: Ipv4 }
 
 export type Network = {
-  /** The device that received broadcasts are bound to; absent: allowed only on a host with one interface. */
+  /** The device that hears its broadcasts; a subnet that is reached through relays has none. */
   interface?: string
   subnet: Subnet
-  /** Our own address in it: what every reply comes from and names as server. */
+  /** Our own address: what every reply comes from and names as server. Of a relayed subnet: the one its relays send to. */
   address: Ipv4
+  /** Beside another DHCP server, which gives the addresses; absent: we are the DHCP server. */
+  mode?: 'proxy'
   /** For machines without an address of their own, known or not; absent: those are not answered. */
   pool?: AddressRange
   gateway?: Ipv4
   dns?: Ipv4[]
   domain?: string
   ntp?: Ipv4[]
+  /** Relays whose own address is in none of our subnets (RFC 3527 link selection). */
+  relays?: Ipv4[]
 }

@@ -1,0 +1,62 @@
+// What a client is given to load, as fields of a reply. The same for our own offers, for a proxy's and on port 4011.
+import { planFirstLoader } from '../boot/loaders.ts'
+import type { BootNode, ServerAddress } from '../boot/plan.ts'
+import type { Network } from '../node/network.ts'
+import type { Client } from './client.ts'
+import type { Options } from './options.ts'
+import { FILE_FIELD_BYTES, type Packet } from './packet.ts'
+import { type Ignore, ignore, type Request } from './request.ts'
+
+/** `why` is there when a client that boots gets nothing to boot. */
+export type FileAnswer = { name?: string; why?: string }
+/** `header` and `options` name the file to the client, `file` to people. */
+export type BootOffer = { kind: 'offer'; file: FileAnswer; header: Partial<Packet>; options: Options }
+
+type Context = {
+  node: BootNode | undefined
+  server: ServerAddress
+  network: Network
+  built: ReadonlySet<string>
+}
+
+/** Unknown machines and running systems are offered no file; firmware that could do nothing with that is not answered. */
+export function bootOffer(request: Request, { node, server, network, built }: Context): BootOffer | Ignore {
+  const { client, mac } = request
+  if (client.kind === 'os') return { kind: 'offer', file: {}, header: {}, options: {} }
+  if (!node) return withoutFile(client, request.options)
+  const loader = planFirstLoader({ client, mac, node, server, built })
+  if (loader.kind === 'silent') return ignore(loader.why)
+  if (loader.kind === 'none') return withoutFile(client, request.options, loader.why)
+  const { file, vendorClass, configFile, pathPrefix } = loader
+  const inHeader = file !== undefined && file.length <= FILE_FIELD_BYTES ? file : ''
+  const name = file ?? configFile ?? pathPrefix
+  return {
+    kind: 'offer',
+    file: name === undefined ? {} : { name },
+    // elilo and shim take their directory from the header, others read the options only: both are filled.
+    header: { siaddr: network.address, sname: network.address, file: inHeader },
+    options: {
+      tftpServer: network.address,
+      ...(file !== undefined && { bootFile: file }),
+      ...(vendorClass && { vendorClass }),
+      ...(!isSlof(client) && configFile !== undefined && { configFile }),
+      ...(!isSlof(client) && pathPrefix !== undefined && { pathPrefix: withSlash(pathPrefix) }),
+    },
+  }
+}
+
+/**
+ * EDK2's PXE client drops an offer without a file and asks on for a minute; silence costs it no more time, and the
+ * pool no address.
+ */
+function withoutFile(client: Client, options: Options, why?: string): BootOffer | Ignore {
+  const uefiPxe = client.machine?.firmware === 'uefi' && options.vendorClass?.startsWith('PXEClient')
+  if (uefiPxe && client.kind === 'firmware') return ignore(`no boot file: ${why ?? 'unknown machine'}`)
+  return { kind: 'offer', file: why === undefined ? {} : { why }, header: {}, options: {} }
+}
+
+/** SLOF says what it is only in its REQUEST. Given a 209 it ignores the boot file, and loads nothing. */
+const isSlof = ({ archCode }: Client): boolean => archCode === undefined || archCode === 0x0c
+
+/** petitboot appends a name to it as it is. */
+const withSlash = (path: string) => (path.endsWith('/') ? path : `${path}/`)
