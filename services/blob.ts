@@ -8,7 +8,8 @@ runChild(async ({ config }, { emit }) => {
     join(config.stateDir, name, 'blobs', 'sha256'),
   )
   const servers = await Promise.all(
-    config.networks.map(({ address }) =>
+    // A relayed subnet reaches us by the address of another one.
+    [...new Set(config.networks.map(({ address }) => address))].map((address) =>
       startBlobServer({ address, port: config.http.imagePort, folders, emit }),
     ),
   )

@@ -10,7 +10,7 @@ import type { Snapshot } from '../src/boot/plan.ts'
 import { applyDelta } from '../src/boot/snapshot.ts'
 import type { Config } from '../src/config.ts'
 import type { Network } from '../src/node/network.ts'
-import { type Leases, openLeases } from './dhcp/leases.ts'
+import { openLeases } from './dhcp/leases.ts'
 import { startDhcp } from './dhcp/server.ts'
 import { limitFailures } from './emit.ts'
 import { startBootHttp } from './http/boot.ts'
@@ -24,12 +24,13 @@ type World = {
   config: Config
   parent: Parent
   nodes: () => NodeIndex
-  leases: Leases
-  bootfiles: Bootfiles
+  /** Whose address it is, as far as DHCP knows. */
+  macOf(address: Ipv4): Mac | undefined
+  loaders: Map<string, string> // published name -> file
   recorder: Recorder
 }
 
-runChild(async ({ config }, parent) => {
+runChild(async ({ config, coexist }, parent) => {
   const bootfiles = await loadBootfiles(config.stateDir, 'x86_64')
   await mkdir(config.stateDir, { recursive: true })
   const leases = await openLeases(join(config.stateDir, 'leases.journal'))
@@ -41,12 +42,31 @@ runChild(async ({ config }, parent) => {
   const recorder = openRecorder({
     send: (batch) => parent.send({ kind: 'send', to: 'main', body: { type: 'boot-steps', of, ...batch } }),
     nodeOf: (mac) => view.nodes().byMac.get(mac),
-    macOf: (peer) => leases.macOf(peer, Date.now()),
+    macOf,
   })
   // Nobody is answered before main has said who is known: a known node must not look unknown.
   await view.known
-  const world = { config, parent, nodes: view.nodes, leases, bootfiles, recorder }
-  const open = await Promise.all(config.networks.map((network) => serveNetwork(network, world)))
+  const { nodes } = view
+  const loaders = loaderFiles(bootfiles, config)
+  const dhcp = await startDhcp({
+    networks: config.networks,
+    serverOf: (network) => serverAddress(network, config),
+    lookup: (mac) => nodes().byMac.get(mac),
+    reserved: (ip) => nodes().byAddress.has(ip),
+    built: new Set(loaders.keys()),
+    leases,
+    emit: parent.emit,
+    record: recorder.dhcp,
+    coexist,
+  })
+  const world = { config, parent, nodes, macOf, loaders, recorder }
+  // A relayed subnet reaches us by the address of another one.
+  const byAddress = Map.groupBy(config.networks, ({ address }) => address)
+  const files = await Promise.all([...byAddress.values()].map(([network]) => serveFiles(network!, world)))
+
+  function macOf(peer: Ipv4): Mac | undefined {
+    return leases.macOf(peer, Date.now()) ?? dhcp.macOf(peer)
+  }
 
   function answerLeases(ask: number) {
     const rows = leases.list().map(({ mac, address, state, until }): LeaseRow => {
@@ -58,31 +78,33 @@ runChild(async ({ config }, parent) => {
 
   return {
     async close() {
-      await Promise.all(open.flat().map((each) => each.close()))
+      await Promise.all([dhcp, ...files.flat()].map((each) => each.close()))
       recorder.close()
       await leases.close()
     },
   }
 })
 
-/** Everything that one network is answered by. */
-async function serveNetwork(network: Network, { config, parent, nodes, leases, bootfiles, recorder }: World) {
+const blobFolder = ({ stateDir }: Config, name: string) => join(stateDir, name, 'blobs', 'sha256')
+
+/** Published name -> file. */
+function loaderFiles({ loaders }: Bootfiles, config: Config): Map<string, string> {
+  const folder = blobFolder(config, 'bootfiles')
+  const files = Object.entries(loaders)
+  return new Map(files.map(([name, { digest }]) => [name, join(folder, digest.slice('sha256:'.length))]))
+}
+
+/** TFTP and HTTP on the address of a network. */
+async function serveFiles(network: Network, { config, parent, nodes, macOf, loaders, recorder }: World) {
   const emit = limitFailures(parent.emit)
   const { address } = network
   const { http, tftp, stateDir } = config
-  const blobFolder = (name: string) => join(stateDir, name, 'blobs', 'sha256')
-  const loaders = new Map(
-    Object.entries(bootfiles.loaders).map(([name, { digest }]) => [
-      name,
-      join(blobFolder('bootfiles'), digest.slice('sha256:'.length)),
-    ]),
-  )
   const open = openPublished({
     server: serverAddress(network, config),
     nodes,
     loaders,
-    blobFolders: ['images', 'bootfiles', 'bootonly'].map(blobFolder),
-    macOf: (peer) => leases.macOf(peer, Date.now()),
+    blobFolders: ['images', 'bootfiles', 'bootonly'].map((name) => blobFolder(config, name)),
+    macOf,
   })
   return await Promise.all([
     startTftp({ address, port: tftp.port, open: recorder.opening('tftp', open), emit }),
@@ -92,16 +114,6 @@ async function serveNetwork(network: Network, { config, parent, nodes, leases, b
       open: recorder.opening('http', open),
       emit,
       nodeSocketPath: join(stateDir, 'run', 'node.sock'),
-    }),
-    startDhcp({
-      network,
-      ports: { http: http.port, image: http.imagePort },
-      lookup: (mac: Mac) => nodes().byMac.get(mac),
-      reserved: (ip: Ipv4) => nodes().byAddress.has(ip),
-      built: new Set(loaders.keys()),
-      leases,
-      record: recorder.dhcp,
-      emit,
     }),
   ])
 }

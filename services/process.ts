@@ -45,7 +45,7 @@ export type Up =
   | { kind: 'start-job'; job: string; spec: JobSpec }
 /** Supervisor to child. */
 export type Down =
-  | { kind: 'begin'; config: Config; spec?: JobSpec; job?: string }
+  | { kind: 'begin'; config: Config; coexist: boolean; spec?: JobSpec; job?: string }
   | { kind: 'message'; body: ToMain | ToBoot }
   | { kind: 'stop' }
 

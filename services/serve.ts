@@ -10,14 +10,16 @@ import type { Down, JobSpec, Role, ToBoot, ToMain, Up } from './process.ts'
 const backoffMs = { first: 100, most: 5000, healthyAfter: 10_000 }
 const queueLimit = 20_000 // messages kept for a process that is being restarted
 
+type Needs = { config: Config; log: (event: Event) => void; coexist?: boolean }
 type Child = { name: string; role: Role; process: ChildProcess; startedAt: number; ready: boolean }
 
 /**
  * Starts everything and resolves when all of it is ready.
  * @param log gets every event, once; must not throw
+ * @param coexist also beside another DHCP server
  * @throws UserError what the first process that could not start said
  */
-export async function startServer({ config, log }: { config: Config; log: (event: Event) => void }) {
+export async function startServer({ config, log, coexist = false }: Needs) {
   const children = new Map<string, Child>()
   const queued = { main: [] as ToMain[], boot: [] as ToBoot[] }
   const delays = new Map<string, number>()
@@ -43,7 +45,9 @@ export async function startServer({ config, log }: { config: Config; log: (event
     child.on('message', (message: Up) => receive(entry, message))
     child.on('error', () => {}) // a failed send; the exit that follows says it all
     child.on('exit', (code, signal) => exited(entry, code, signal, job))
-    tell(entry, { kind: 'begin', config, ...(job && { job: job.id, spec: job.spec }) })
+    // Another DHCP server may come while we run: the boot process that is started again does not give way to it.
+    const begin = { config, coexist: coexist || started }
+    tell(entry, { kind: 'begin', ...begin, ...(job && { job: job.id, spec: job.spec }) })
     return entry
   }
 

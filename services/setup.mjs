@@ -36,7 +36,17 @@ const matrix = [
 ]
 const testPeers = [
   ...['busybox-static', 'shellcheck', 'grub-common', 'grub-pc-bin', 'grub-efi-amd64-bin'],
-  ...['udhcpc', 'isc-dhcp-client', 'tftp-hpa', 'curl', 'tcpdump', 'skopeo', 'zstd', 'cpio'],
+  ...[
+    'udhcpc',
+    'isc-dhcp-client',
+    'dhcpcd-base',
+    'isc-dhcp-relay',
+    'dnsmasq-base',
+    'kea-admin',
+    'nmap',
+    'nftables',
+  ],
+  ...['tftp-hpa', 'curl', 'tcpdump', 'skopeo', 'zstd', 'cpio'],
   ...['openssh-server', 'openssh-client', 'attr', 'acl', 'libcap2-bin', 'e2fsprogs', 'dosfstools', 'fdisk'],
   ...['mtools', 'kmod'],
 ]

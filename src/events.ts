@@ -11,6 +11,8 @@ export const eventTable = {
   'dhcp.ignore': ['why'],
   'dhcp.release': ['address'],
   'dhcp.decline': ['address'],
+  'dhcp.rogue': ['address', 'why'],
+  'dhcp.warn': ['why'],
   'tftp.start': ['file', 'peer', 'bytes', 'kind'],
   'tftp.done': ['file', 'peer', 'bytes', 'kind', 'why'],
   'tftp.fail': ['file', 'peer', 'why', 'kind'],

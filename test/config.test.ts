@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { parseSubnet } from '../src/address.ts'
 import { parseConfig } from '../src/config.ts'
 import { renderFault, UserError } from '../src/fault.ts'
 
@@ -121,12 +122,22 @@ const oneFault: [what: string, lines: Record<string, string>, fault: string][] =
   [
     'unknown key',
     { pol: '10.0.0.5-10.0.0.9' },
-    'c.yaml:5: networks[0].pol: no such key (10.0.0.5-10.0.0.9; allowed: interface subnet address mode pool gateway dns domain ntp)',
+    'c.yaml:5: networks[0].pol: no such key (10.0.0.5-10.0.0.9; allowed: interface subnet address mode pool gateway dns domain ntp relays)',
   ],
   [
-    'a mode that is not built',
-    { mode: 'proxy' },
-    'c.yaml:5: networks[0].mode: not allowed (proxy; allowed: dhcp)',
+    'a mode that there is not',
+    { mode: 'relay' },
+    'c.yaml:5: networks[0].mode: not allowed (relay; allowed: dhcp | proxy)',
+  ],
+  [
+    'a pool beside another DHCP server',
+    { mode: 'proxy', pool: '10.0.0.5-10.0.0.9' },
+    'c.yaml:6: networks[0].pool: not with mode: proxy, where the other DHCP server gives the addresses (10.0.0.5-10.0.0.9)',
+  ],
+  [
+    'addresses that EDK2 takes for none',
+    { subnet: '0.7.0.0/16', address: '0.7.0.1' },
+    'c.yaml:3: networks[0].subnet: no addresses for machines (0.7.0.0/16; allowed: not in 0.0.0.0/8, 127.0.0.0/8 or 224.0.0.0/3)',
   ],
   [
     'a number',
@@ -221,9 +232,28 @@ networks:
     'c.yaml:7: networks[1].subnet: overlaps 10.0.0.0/16',
     'c.yaml:8: networks[1].address: not an IPv4 address',
     'c.yaml:9: networks[1].typo: no such key',
-    'c.yaml:10: networks[2].interface: needed',
     'c.yaml:10: networks[2].subnet: needed',
   ])
+})
+
+test('a relayed subnet has no interface, and its address is one of another subnet', () => {
+  const relayed = (address: string) => `networks:
+  - { interface: eth1, subnet: 10.0.0.0/24, address: 10.0.0.1 }
+  - { subnet: 10.5.0.0/24, address: ${address}, gateway: 10.5.0.254, relays: [192.168.7.1] }
+`
+  expect(parseConfig(relayed('10.0.0.1'), 'c.yaml').networks[1]).toEqual({
+    subnet: parseSubnet('10.5.0.0/24'),
+    address: '10.0.0.1',
+    gateway: '10.5.0.254',
+    relays: ['192.168.7.1'],
+  })
+  expect(faultsOf(relayed('10.5.0.1'))).toEqual([
+    'c.yaml:3: networks[1].interface: needed (absent; allowed: an interface, as eth1; only a subnet behind relays has none)',
+  ])
+})
+
+test('mode: proxy is kept', () => {
+  expect(parseConfig(withNetwork({ mode: 'proxy' }), 'c.yaml').networks[0]?.mode).toBe('proxy')
 })
 
 test('a hundred faults are a hundred lines', () => {

@@ -10,6 +10,8 @@ const problems = new Set([
   'tftp.fail',
   'http.fail',
   'dhcp.nak',
+  'dhcp.rogue',
+  'dhcp.warn',
 ])
 // What a busy network says all day long.
 const chatter = new Set(['dhcp.discover', 'dhcp.ignore', 'http.blob', 'http.file', 'tftp.start'])

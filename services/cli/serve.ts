@@ -9,7 +9,7 @@ import { startServer } from '../serve.ts'
 import { openLog } from './log.ts'
 import type { Needs } from './needs.ts'
 
-type Options = { config: string; check?: boolean; verbose?: boolean }
+type Options = { config: string; check?: boolean; coexist?: boolean; verbose?: boolean }
 
 /** `sysclone serve --config FILE`: the server, in the foreground until it is told to stop. */
 export function serve(program: Command, { cacheDir, print }: Needs) {
@@ -18,14 +18,15 @@ export function serve(program: Command, { cacheDir, print }: Needs) {
     .description('run the server: DHCP, TFTP, HTTP, image database')
     .requiredOption('--config <file>', 'the configuration (YAML)')
     .option('--check', 'only read and check the configuration: every fault is shown, nothing is started')
+    .option('--coexist', 'start even when another DHCP server answers on a network of ours')
     .option('--verbose', 'log every packet and transfer')
-    .action(async ({ config: file, check, verbose }: Options) => {
+    .action(async ({ config: file, check, coexist, verbose }: Options) => {
       const config = await readConfig(file)
       if (check) return print.line(`${file}: good; it serves ${config.networks.map(networkText).join(', ')}`)
       const pretty = process.stdout.isTTY === true
       const log = openLog({ pretty, all: verbose === true })
       await buildBootfiles({ stateDir: config.stateDir, cacheDir, arch: 'x86_64' })
-      const server = await startServer({ config, log })
+      const server = await startServer({ config, log, coexist: coexist === true })
       const stopped = Promise.withResolvers<void>()
       for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stopped.resolve())
       await stopped.promise

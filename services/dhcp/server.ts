@@ -1,23 +1,35 @@
-// DHCP on one network. Bytes in, decision in src/dhcp, bytes out; nothing from the network gets past `receive` as an error.
-import type dgram from 'node:dgram'
-import type { Ipv4, Mac } from '../../src/address.ts'
+// DHCP on all networks. Bytes in, decision in src/dhcp, bytes out; nothing from the network gets past `receive` as an error.
+import { type Ipv4, type Mac, macFromBytes } from '../../src/address.ts'
 import type { BootNode, ServerAddress } from '../../src/boot/plan.ts'
-import { machineName } from '../../src/dhcp/client.ts'
-import { type DhcpPorts, destinationOf } from '../../src/dhcp/delivery.ts'
-import { type Packet, parsePacket, serializePacket } from '../../src/dhcp/packet.ts'
+import {
+  bootServerDestination,
+  type Destination,
+  type DhcpPorts,
+  destinationOf,
+  usualPorts,
+} from '../../src/dhcp/delivery.ts'
+import { clientKey, makeFloods } from '../../src/dhcp/floods.ts'
+import { makeHeard } from '../../src/dhcp/heard.ts'
+import { parsePacket, serializePacket } from '../../src/dhcp/packet.ts'
+import { bootServerAnswer, proxyAnswer } from '../../src/dhcp/proxy.ts'
 import { type Answer, answer } from '../../src/dhcp/reply.ts'
 import { type Ignore, ignore, type Request, readRequest, roomFor } from '../../src/dhcp/request.ts'
+import { isLooking, twinAnswer } from '../../src/dhcp/rogue.ts'
+import { networkOf } from '../../src/dhcp/subnet.ts'
 import { WireError } from '../../src/fault.ts'
 import type { Network } from '../../src/node/network.ts'
 import type { Emit } from '../emit.ts'
-import { interfaceOf, openAddressSocket, openDeviceSocket } from '../net/linux.ts'
+import { type HandedDescriptor, openHanded } from '../net/handed.ts'
 import type { DhcpSeen } from '../record/recorder.ts'
 import type { Leases } from './leases.ts'
+import { type Listener, openListeners } from './listeners.ts'
+import { type Case, makeSay } from './say.ts'
+import { makeLookingMac, startWatch } from './watch.ts'
 
 export type DhcpNeeds = {
-  network: Network
-  /** Of the HTTP server, for the URLs in replies; `dhcp` only in tests. */
-  ports: { http: number; image: number; dhcp?: DhcpPorts }
+  networks: readonly Network[]
+  /** Everything about us that a network's machines are told. */
+  serverOf(network: Network): ServerAddress
   lookup(mac: Mac): BootNode | undefined
   /** Whether an address is a known node's by definition. */
   reserved(address: Ipv4): boolean
@@ -27,52 +39,62 @@ export type DhcpNeeds = {
   emit: Emit
   /** Told of every request that was read and of its answer, after the answer has left. */
   record?(seen: DhcpSeen): void
+  /** Start even beside another DHCP server. */
+  coexist?: boolean
+  /** Sockets that systemd opened. */
+  handed?: readonly HandedDescriptor[]
+  ports?: DhcpPorts // others than the usual ones only in tests
   now?: () => number
 }
 
-/** The same line about the same machine is said once a minute, and no more lines than this: made-up MACs cost nothing. */
-const QUIET_MS = 60_000
-const QUIET_LIMIT = 1000
+/** How a packet came in. */
+type Heard = Pick<Listener, 'arrival' | 'port'> & { peer: Destination }
 
-/** Listens on the network's interface and address. */
-export async function startDhcp({
-  network,
-  ports,
-  lookup,
-  reserved,
-  built,
-  leases,
-  emit,
-  record,
-  now = Date.now,
-}: DhcpNeeds) {
-  const dhcpPorts = ports.dhcp ?? { server: 67, client: 68 }
-  const server: ServerAddress = { address: network.address, httpPort: ports.http, imagePort: ports.image }
-  const device = network.interface ?? interfaceOf(network.address)
-  // Sent from our address, so that 255.255.255.255 goes out of that interface whatever the default route is.
-  const own = await openAddressSocket(network.address, dhcpPorts.server)
-  const broadcasts = await openDeviceSocket(device, dhcpPorts.server).catch(async (error) => {
-    await closed(own)
-    throw error
-  })
-  const quiet = { lines: new Set<string>(), until: 0 }
-  const report = (error: unknown) => ignored(`fault: ${messageOf(error)}`, {})
-  for (const socket of [own, broadcasts]) {
-    socket.on('message', (bytes) => void receive(bytes).catch(report))
+/** Looks for other servers, then listens on every network's interface and address. */
+export async function startDhcp(needs: DhcpNeeds) {
+  const {
+    networks,
+    lookup,
+    reserved,
+    built,
+    leases,
+    emit,
+    record,
+    coexist = false,
+    handed: descriptors = [],
+  } = needs
+  const { ports = usualPorts, now = Date.now } = needs
+  const servers = new Map(networks.map((network) => [network, needs.serverOf(network)]))
+  const ours = new Set(networks.map(({ address }) => address))
+  const say = makeSay(emit, now)
+  const floods = makeFloods()
+  const overheard = makeHeard()
+  const lookingMac = makeLookingMac()
+  const watch = await startWatch({ networks, mac: lookingMac, ports, coexist, say })
+  const handed = await openHanded(descriptors)
+  const { listeners, sender, close } = await openListeners(networks, ports, handed)
+  handed.finish()
+
+  const report = (error: unknown) => say.ignored(`fault: ${messageOf(error)}`)
+  for (const { socket, arrival, port } of listeners) {
+    socket.on('message', (bytes, peer) => {
+      const heard = { arrival, port, peer: { address: peer.address as Ipv4, port: peer.port } }
+      receive(bytes, heard).catch(report)
+    })
     socket.on('error', report)
   }
 
-  async function receive(bytes: Uint8Array) {
+  async function receive(bytes: Buffer, heard: Heard) {
+    const key = clientKey(bytes)
+    if (key !== undefined && !floods.allow(key, now())) return flooded(macFromBytes(bytes.subarray(28)))
     const request = tryRead(bytes)
-    if (request.kind === 'ignore') return ignored(request.why, {})
-    const node = lookup(request.mac)
-    const context = { network, server, built, node, leases: leases.view, reserved, now: now() }
-    const decided = answer(request, context)
-    const stored = 'lease' in decided && decided.lease ? leases.take(decided.lease) : undefined
-    if (stored && !(await isStored(stored, request, node))) return
-    const reply = 'reply' in decided ? send(decided.reply, decided.kind === 'nak', request) : undefined
-    record?.({ time: context.now, server: network.address, port: 67, bytes, request, decided, reply, node })
-    say(decided, request, node)
+    if (request.kind === 'ignore') return say.ignored(request.why)
+    if (request.mac === lookingMac) return
+    if (key === undefined && !floods.allow(request.mac, now())) return flooded(request.mac)
+    const network = networkOf(request, heard.arrival, networks)
+    if ('kind' in network) return say.ignored(network.why, { mac: request.mac })
+    if (isLooking(request)) return meetTwin(request, network, heard)
+    await handle(caseOf(request, network, heard), heard, bytes)
   }
 
   function tryRead(bytes: Uint8Array): Request | Ignore {
@@ -84,63 +106,77 @@ export async function startDhcp({
     }
   }
 
+  const flooded = (mac: Mac) => say.ignored('asks too often', { mac })
+
+  function meetTwin(request: Request, network: Network, heard: Heard) {
+    say.rogue(heard.peer.address, 'another sysclone starts or runs on this network')
+    send(twinAnswer(request, network), { request, network, node: undefined }, heard)
+  }
+
+  function caseOf(asked: Request, network: Network, { port }: Heard): Case {
+    const mac = port === 'bootServer' ? overheard.realMac(asked.mac) : asked.mac
+    const request = mac === asked.mac ? asked : { ...asked, mac }
+    const node = lookup(mac)
+    if (node) overheard.noteAlias(request)
+    if (node && network.mode === 'proxy') overheard.noteAddress(request)
+    return { request, network, node }
+  }
+
+  /** The one place where a request is decided and its answer leaves. */
+  async function handle(asked: Case, heard: Heard, bytes: Buffer) {
+    const decided = decide(asked, heard)
+    const stored = 'lease' in decided && decided.lease ? leases.take(decided.lease) : undefined
+    if (stored && !(await isStored(stored, asked))) return
+    const reply = send(decided, asked, heard)
+    const { request, network, node } = asked
+    const [server, port] = [network.address, ports[heard.port]]
+    record?.({ time: now(), server, port, bytes, request, decided, reply, node })
+    say.answered(asked, decided)
+    if (decided.kind === 'ignore' && decided.server && !coexist && !ours.has(decided.server))
+      say.rogue(decided.server, 'a machine takes its address from another DHCP server', whoAsks(asked))
+  }
+
+  function decide({ request, network, node }: Case, { port }: Heard): Answer {
+    const server = servers.get(network)!
+    const context = { network, server, built, node, leases: leases.view, reserved, now: now() }
+    if (port === 'bootServer') return bootServerAnswer(request, context)
+    return network.mode === 'proxy' ? proxyAnswer(request, context) : answer(request, context)
+  }
+
   /** On a full disk nodes still boot: a fixed address needs no memory. An address of the pool could be given twice. */
-  async function isStored(stored: Promise<void>, { mac }: Request, node: BootNode | undefined) {
+  async function isStored(stored: Promise<void>, { request, node }: Case) {
     try {
       await stored
       return true
     } catch (error) {
-      ignored(`the lease cannot be written: ${messageOf(error)}`, { mac, node })
+      const { mac } = request
+      say.ignored(`the lease cannot be written: ${messageOf(error)}`, { mac, node })
       return node?.ip !== undefined && node.mac[0] === mac
     }
   }
 
   /** Answers with the bytes. */
-  function send(reply: Packet, refusal: boolean, request: Request): Uint8Array {
-    const { address, port } = destinationOf(reply, { refusal, ports: dhcpPorts })
-    const bytes = serializePacket(reply, roomFor(request))
-    own.send(bytes, port, address, (error) => {
-      if (error) ignored(`cannot send to ${address}: ${error.message}`, request)
+  function send(decided: Answer, { request, network, node }: Case, { port, peer }: Heard) {
+    if (!('reply' in decided)) return undefined
+    const refusal = decided.kind === 'nak'
+    const to =
+      port === 'bootServer' ? bootServerDestination(peer) : destinationOf(decided.reply, { refusal, ports })
+    const bytes = serializePacket(decided.reply, roomFor(request))
+    sender(network.address, port).send(bytes, to.port, to.address, (error) => {
+      if (error) say.ignored(`cannot send to ${to.address}: ${error.message}`, { mac: request.mac, node })
     })
     return bytes
   }
 
-  function say(decided: Answer, request: Request, node: BootNode | undefined) {
-    const { mac, client } = request
-    const arch = machineName(client)
-    const who = { mac, ...(node && { node: node.name }) }
-    const what = { client: client.kind, ...(arch && { arch }) }
-    const silent = decided.kind === 'ignore'
-    // Of machines that are none of ours only the answered ones: main counts the boots of its nodes by this event.
-    if (request.type === 'discover' && (node || !silent)) emit('dhcp.discover', { ...who, ...what })
-    switch (decided.kind) {
-      case 'ignore':
-        return ignored(decided.why, { mac, node })
-      case 'release':
-      case 'decline':
-        return emit(`dhcp.${decided.kind}`, { ...who, address: decided.address })
-      case 'nak':
-        return emit('dhcp.nak', { ...who, address: decided.address, why: decided.why })
-      default: {
-        const { address, file, leaseSeconds } = decided
-        const given = { ...who, ...what, address, ...(file.name !== undefined && { file: file.name }) }
-        if (decided.kind === 'offer') emit('dhcp.offer', given)
-        else emit('dhcp.ack', { ...given, ...(leaseSeconds !== undefined && { leaseSeconds }) })
-        if (file.why !== undefined) ignored(`no boot file: ${file.why}`, { mac, node })
-      }
-    }
+  return {
+    /** The known node that was given this address by the DHCP server beside us. */
+    macOf: overheard.macOf,
+    async close() {
+      await watch.close()
+      await close()
+    },
   }
-
-  function ignored(why: string, { mac, node }: { mac?: Mac; node?: BootNode | undefined }) {
-    const line = `${mac} ${why}`
-    if (now() >= quiet.until) Object.assign(quiet, { lines: new Set(), until: now() + QUIET_MS })
-    if (quiet.lines.has(line) || quiet.lines.size >= QUIET_LIMIT) return
-    quiet.lines.add(line)
-    emit('dhcp.ignore', { why, ...(mac && { mac }), ...(node && { node: node.name }) })
-  }
-
-  return { close: () => Promise.all([own, broadcasts].map(closed)).then(() => {}) }
 }
 
-const closed = (socket: dgram.Socket) => new Promise<void>((done) => socket.close(done))
+const whoAsks = ({ request: { mac }, node }: Case) => ({ mac, node })
 const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error))

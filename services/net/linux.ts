@@ -2,7 +2,6 @@
 import dgram from 'node:dgram'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { networkInterfaces } from 'node:os'
 import type { Ipv4 } from '../../src/address.ts'
 import { UserError } from '../../src/fault.ts'
 
@@ -24,18 +23,6 @@ const SO_RCVBUFFORCE = 33
 const IFF_UP = 1
 const IFF_LOOPBACK = 8
 const NETWORK_CLASS = '/sys/class/net'
-
-/** The interface that has this address. */
-export function interfaceOf(address: Ipv4): string {
-  const all = Object.entries(networkInterfaces())
-  const found = all.find(([, list]) => list?.some((entry) => entry.address === address))
-  if (found) return found[0]
-  const allowed = all.flatMap(([name, list]) => list?.map((entry) => `${entry.address} (${name})`) ?? [])
-  throw new UserError('no interface has the address of the network', {
-    what: address,
-    allowed: allowed.join(', ') || 'none is up',
-  })
-}
 
 /**
  * A UDP socket on 0.0.0.0:`port` that receives from `device` alone, by SO_BINDTODEVICE. Without koffi it is an ordinary

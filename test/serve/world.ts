@@ -49,7 +49,8 @@ export async function openWorld({ network = '' } = {}) {
   async function start() {
     output = ''
     const env = { ...process.env, SYSCLONE_CACHE: cache }
-    const argv = [...inside.slice(1), process.execPath, main, 'serve', '--config', configFile]
+    // Looking for other DHCP servers takes seconds, and has tests of its own.
+    const argv = [...inside.slice(1), process.execPath, main, 'serve', '--coexist', '--config', configFile]
     const child = spawn(inside[0]!, argv, { env, stdio: ['ignore', 'pipe', 'pipe'] })
     server = child
     for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (text) => (output += text))

@@ -1,0 +1,119 @@
+// Looks for other DHCP servers on our networks: at the start, then every few minutes.
+import { randomBytes, randomInt } from 'node:crypto'
+import type dgram from 'node:dgram'
+import { type Mac, macFromBytes } from '../../src/address.ts'
+import { BROADCAST, type DhcpPorts } from '../../src/dhcp/delivery.ts'
+import { parsePacket, serializePacket } from '../../src/dhcp/packet.ts'
+import { lookingDiscover, type OtherServer, otherServer } from '../../src/dhcp/rogue.ts'
+import { UserError, WireError } from '../../src/fault.ts'
+import type { Network } from '../../src/node/network.ts'
+import { openDeviceSocket } from '../net/linux.ts'
+import type { Say } from './say.ts'
+
+/** Three times, since any of them may be lost; dnsmasq pings an address for up to three seconds before it offers it. */
+const ASK_AT_MS = [0, 1000, 2000]
+const WAIT_MS = 3500
+const EVERY_MS = 300_000
+
+/** Of one process: other servers keep an address for it, so it is always the same one. Locally administered. */
+export const makeLookingMac = (): Mac => macFromBytes(Uint8Array.of(2, ...randomBytes(5)))
+
+type Needs = { networks: readonly Network[]; mac: Mac; ports: DhcpPorts; coexist: boolean; say: Say }
+/** A network whose broadcasts we hear; others can't be looked at from here. */
+type Local = Network & { interface: string }
+
+const kinds: Record<OtherServer['kind'], string> = {
+  dhcp: 'another DHCP server answers on this network',
+  proxy: 'another boot server (proxyDHCP) answers on this network',
+  sysclone: 'another sysclone answers on this network',
+}
+
+/**
+ * Resolves when no other server answers on the networks that we are to be the DHCP server of; where one may be there,
+ * at once. What is found later is said as `dhcp.rogue`.
+ * @throws UserError naming the other server
+ */
+export async function startWatch({ networks, mac, ports, coexist, say }: Needs) {
+  const local = networks.filter(isLocal)
+  const look = (network: Local, first: boolean) => lookForServers(network.interface, { mac, ports, first })
+  const alone = coexist ? [] : local.filter(({ mode }) => mode !== 'proxy')
+  await Promise.all(alone.map(refuseBesideAnother))
+  const others = local.filter((network) => !alone.includes(network))
+  for (const network of others) void lookAround(network)
+  const timer = setInterval(() => {
+    for (const network of local) void lookAround(network)
+  }, EVERY_MS)
+
+  async function refuseBesideAnother(network: Local) {
+    const [other] = await look(network, true)
+    if (!other) return
+    throw new UserError(kinds[other.kind], {
+      what: other.server,
+      object: network.interface,
+      allowed: 'to stop that server, `mode: proxy` for this network, or `serve --coexist`',
+    })
+  }
+
+  /** A network that can't be looked at is no reason to end a server that runs. */
+  async function lookAround(network: Local) {
+    try {
+      judge(network, await look(network, false))
+    } catch (error) {
+      say.warn(`can not look for other servers on ${network.interface}: ${(error as Error).message}`)
+    }
+  }
+
+  function judge({ mode, interface: device }: Local, found: OtherServer[]) {
+    const unwanted = found.filter(({ kind }) => mode !== 'proxy' || kind !== 'dhcp')
+    for (const { server, kind } of unwanted) say.rogue(server, `${kinds[kind]}: ${device}`)
+    if (mode === 'proxy' && !found.some(({ kind }) => kind === 'dhcp'))
+      say.warn(`no DHCP server answers on ${device}: with mode: proxy machines need one for their address`)
+  }
+
+  return { close: async () => clearInterval(timer) }
+}
+
+/** Nobody else is on the loopback interface, and it has no broadcasts. */
+const isLocal = (network: Network): network is Local =>
+  network.interface !== undefined && network.interface !== 'lo'
+
+/**
+ * Every other server that answers within a few seconds; `first`: only the first one, at once.
+ * @throws UserError when the port of DHCP clients can't be had on that interface
+ */
+async function lookForServers(
+  device: string,
+  { mac, ports, first }: { mac: Mac; ports: DhcpPorts; first: boolean },
+): Promise<OtherServer[]> {
+  const xid = randomInt(2 ** 32)
+  const found = new Map<string, OtherServer>()
+  const done = Promise.withResolvers<void>()
+  const socket = await openDeviceSocket(device, ports.client)
+  socket.setBroadcast(true)
+  socket.on('error', () => {}) // an interface that went down: nobody answers
+  socket.on('message', (bytes) => {
+    const other = tryRead(bytes, xid)
+    if (!other) return
+    found.set(`${other.server} ${other.kind}`, other)
+    if (first) done.resolve()
+  })
+  const question = serializePacket(lookingDiscover({ mac, xid }))
+  const timers = ASK_AT_MS.map((at) => setTimeout(() => ask(socket, question, ports), at))
+  timers.push(setTimeout(done.resolve, WAIT_MS))
+  await done.promise
+  for (const timer of timers) clearTimeout(timer)
+  await new Promise<void>((closed) => socket.close(closed))
+  return [...found.values()]
+}
+
+const ask = (socket: dgram.Socket, question: Buffer, ports: DhcpPorts) =>
+  socket.send(question, ports.server, BROADCAST, () => {})
+
+function tryRead(bytes: Uint8Array, xid: number): OtherServer | undefined {
+  try {
+    return otherServer(parsePacket(bytes), xid)
+  } catch (error) {
+    if (error instanceof WireError) return undefined
+    throw error
+  }
+}

@@ -1,0 +1,34 @@
+// What requests tell beside their answer, kept for later: bounded, for any machine can make it up.
+import type { Ipv4, Mac } from '../address.ts'
+import { bootServerAlias } from './hardware.ts'
+import { NO_ADDRESS } from './packet.ts'
+import type { Request } from './request.ts'
+
+const LIMIT = 4096
+
+export function makeHeard() {
+  const byAddress = new Map<Ipv4, Mac>()
+  const byAlias = new Map<Mac, Mac>()
+
+  return {
+    /** Another server gave a known node its address: TFTP is asked from there. */
+    noteAddress({ type, options, packet, mac }: Request) {
+      const address = options.requestedAddress ?? packet.ciaddr
+      if (type === 'request' && address !== NO_ADDRESS) keep(byAddress, address, mac)
+    },
+    macOf: (address: Ipv4): Mac | undefined => byAddress.get(address),
+    /** A port whose firmware will name itself otherwise on port 4011. */
+    noteAlias({ packet, mac }: Request) {
+      const alias = bootServerAlias(packet)
+      if (alias) keep(byAlias, alias, mac)
+    },
+    realMac: (mac: Mac): Mac => byAlias.get(mac) ?? mac,
+  }
+}
+
+/** The newest at the end; the oldest goes. */
+function keep<K, V>(map: Map<K, V>, key: K, value: V) {
+  map.delete(key)
+  map.set(key, value)
+  if (map.size > LIMIT) map.delete(map.keys().next().value!)
+}
