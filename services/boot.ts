@@ -18,6 +18,7 @@ import { openPublished } from './http/published.ts'
 import { type Bootfiles, loadBootfiles } from './loaders/build.ts'
 import { type LeaseRow, type Parent, runChild, type ToBoot } from './process.ts'
 import { openRecorder, type Recorder } from './record/recorder.ts'
+import { type Pool, startPool } from './tftp/pool.ts'
 import { startTftp } from './tftp/server.ts'
 
 type World = {
@@ -28,6 +29,7 @@ type World = {
   macOf(address: Ipv4): Mac | undefined
   loaders: Map<string, string> // published name -> file
   recorder: Recorder
+  pool: Pool
 }
 
 runChild(async ({ config, coexist }, parent) => {
@@ -59,7 +61,8 @@ runChild(async ({ config, coexist }, parent) => {
     record: recorder.dhcp,
     coexist,
   })
-  const world = { config, parent, nodes, macOf, loaders, recorder }
+  const pool = await startPool({ workers: config.tftp.workers, emit: limitFailures(parent.emit) })
+  const world = { config, parent, nodes, macOf, loaders, recorder, pool }
   // A relayed subnet reaches us by the address of another one.
   const byAddress = Map.groupBy(config.networks, ({ address }) => address)
   const files = await Promise.all([...byAddress.values()].map(([network]) => serveFiles(network!, world)))
@@ -80,6 +83,7 @@ runChild(async ({ config, coexist }, parent) => {
     async close() {
       await Promise.all([dhcp, ...files.flat()].map((each) => each.close()))
       recorder.close()
+      await pool.close()
       await leases.close()
     },
   }
@@ -95,7 +99,10 @@ function loaderFiles({ loaders }: Bootfiles, config: Config): Map<string, string
 }
 
 /** TFTP and HTTP on the address of a network. */
-async function serveFiles(network: Network, { config, parent, nodes, macOf, loaders, recorder }: World) {
+async function serveFiles(
+  network: Network,
+  { config, parent, nodes, macOf, loaders, recorder, pool }: World,
+) {
   const emit = limitFailures(parent.emit)
   const { address } = network
   const { http, tftp, stateDir } = config
@@ -107,7 +114,7 @@ async function serveFiles(network: Network, { config, parent, nodes, macOf, load
     macOf,
   })
   return await Promise.all([
-    startTftp({ address, port: tftp.port, open: recorder.opening('tftp', open), emit }),
+    startTftp({ address, port: tftp.port, open: recorder.opening('tftp', open), pool, emit }),
     startBootHttp({
       address,
       port: http.port,

@@ -1,5 +1,5 @@
 // What a published name delivers, for TFTP blocks and HTTP bodies alike.
-import { close, fstat, open, read } from 'node:fs'
+import { close, fstat, open, read, type Stats, stat } from 'node:fs'
 import { promisify } from 'node:util'
 import type { Mac } from '../../src/address.ts'
 import type { Sent } from '../../src/boot/record.ts'
@@ -13,8 +13,12 @@ export type Content = {
   facts: BootFacts
   /** For the record of the boot. */
   sent?: Sent
+  /** Where it is, for a thread that reads it by itself. */
+  source: { text: Uint8Array } | { path: string }
   /** At most `length` bytes from `offset`; empty past the end. Valid until the next read or close. */
   read(offset: number, length: number): Promise<Buffer>
+  /** For a thread that reads `source` by itself: so much of it went out. */
+  sentBytes?(count: number): void
   close(): void
 }
 export type Open = (name: string, peer: string) => Promise<Content | undefined>
@@ -27,63 +31,73 @@ export function textContent(text: string, facts: BootFacts = {}): Content {
     bytes: bytes.length,
     contentType: 'text/plain; charset=utf-8',
     facts,
+    source: { text: bytes },
     read: async (offset, length) => bytes.subarray(offset, offset + length),
     close() {},
   }
 }
 
-const chunkBytes = 64 * 1024 // a lockstep client takes it in blocks of 512 to 1468 bytes
+const chunkBytes = 256 * 1024
 const spare: Buffer[] = []
-const spareLimit = 256
+const spareLimit = 64
 
-/** A file that does not change: loaders and blobs. `undefined` when there is no such regular file. */
+/** A file that does not change: loaders and blobs. `undefined` when there is no such regular file. It is opened when it is read. */
 export async function fileContent(
   path: string,
   more: { contentType: string; facts?: BootFacts },
 ): Promise<Content | undefined> {
-  const file = await openFile(path)
-  if (!file) return undefined
-  const { fd, bytes } = file
-  let chunk = spare.pop() ?? Buffer.allocUnsafeSlow(chunkBytes)
-  let start = 0
-  let filled = 0
+  const stat = await statOf(path)
+  if (!stat?.isFile()) return undefined
+  const bytes = stat.size
+  let held: { fd: number; chunk: Buffer } | undefined
   let reading = false
   let closed = false
 
   async function readAt(offset: number, length: number): Promise<Buffer> {
-    const wanted = Math.min(length, Math.max(0, bytes - offset))
-    if (offset < start || offset + wanted > start + filled) await fill(offset, wanted)
-    return chunk.subarray(offset - start, Math.min(offset - start + wanted, filled))
-  }
-  async function fill(offset: number, wanted: number) {
-    if (closed) throw new Error(`${path} is closed`)
-    if (wanted > chunk.length) chunk = Buffer.allocUnsafeSlow(wanted)
+    const wanted = Math.min(length, chunkBytes, Math.max(0, bytes - offset))
     reading = true
-    filled = 0
     try {
-      filled = await readFully(fd, chunk, offset)
-      start = offset
+      held ??= await hold()
+      if (closed) throw new Error(`${path} is closed`)
+      const part = held.chunk.subarray(0, wanted)
+      return part.subarray(0, await readFully(held.fd, part, offset))
     } finally {
       reading = false
       if (closed) release()
     }
   }
+  async function hold() {
+    const file = await openFile(path)
+    if (!file) throw new Error(`${path} is gone`)
+    return { fd: file.fd, chunk: spare.pop() ?? Buffer.allocUnsafeSlow(chunkBytes) }
+  }
   function release() {
-    close(fd, () => {})
-    if (chunk.length === chunkBytes && spare.length < spareLimit) spare.push(chunk)
+    if (!held) return
+    close(held.fd, () => {})
+    if (spare.length < spareLimit) spare.push(held.chunk)
+    held = undefined
   }
   return {
     bytes,
     contentType: more.contentType,
     facts: more.facts ?? {},
+    source: { path },
     read: readAt,
     close() {
-      if (closed) return
       closed = true
       // A buffer that the kernel still fills must not go to someone else.
       if (!reading) release()
     },
   }
+}
+
+const statAsync = promisify(stat)
+
+async function statOf(path: string): Promise<Stats | undefined> {
+  return statAsync(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined
+    throw error
+  })
 }
 
 const openAsync = promisify(open)

@@ -2,18 +2,25 @@
 import dgram from 'node:dgram'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import type { Ipv4 } from '../../src/address.ts'
+import { networkInterfaces } from 'node:os'
+import { type Ipv4, ipv4ToNumber } from '../../src/address.ts'
 import { UserError } from '../../src/fault.ts'
+import {
+  AF_INET,
+  int,
+  type Libc,
+  loadLibc,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+  SOL_SOCKET,
+  socketAddress,
+} from './libc.ts'
 
 /** A rack that is switched on sends in one burst what the default of 208 KB would drop. */
 export const RECEIVE_BUFFER_BYTES = 8 << 20
 
 // asm-generic/socket.h: the same on x86, arm64 and ppc64 for these.
-const AF_INET = 2
-const SOCK_DGRAM = 2
-const SOCK_NONBLOCK = 0o4000
-const SOCK_CLOEXEC = 0o2000000
-const SOL_SOCKET = 1
 const SO_REUSEADDR = 2
 const SO_BROADCAST = 6
 const SO_RCVBUF = 8
@@ -57,29 +64,47 @@ export async function openAddressSocket(address: Ipv4, port: number): Promise<dg
   return socket
 }
 
-type Libc = {
-  socket(domain: number, type: number, protocol: number): number
-  setsockopt(fd: number, level: number, name: number, value: Buffer, length: number): number
-  bind(fd: number, address: Buffer, length: number): number
-  close(fd: number): number
-  errorName(): string
+/** A UDP socket for requests to `address`:`port` that no other program has; a whole rack's fit into its buffer. */
+export async function openRequestSocket(
+  address: Ipv4,
+  port: number,
+  options: Omit<dgram.SocketOptions, 'type'> = {},
+): Promise<dgram.Socket> {
+  const libc = await loadLibc()
+  const fd = libc && requestDescriptor(libc, address, port)
+  const socket = dgram.createSocket({ ...options, type: 'udp4' })
+  const listening = once(socket, 'listening')
+  try {
+    if (fd !== undefined) socket.bind({ fd })
+    else socket.bind({ port, address }) // also says why it can not be had
+    await listening
+  } catch (error) {
+    socket.close()
+    throw error
+  }
+  if (fd === undefined) socket.setRecvBufferSize(RECEIVE_BUFFER_BYTES)
+  return socket
 }
 
-/** undefined where koffi is not installed (it is optional) or has no build for this machine. */
-async function loadLibc(): Promise<Libc | undefined> {
+/** undefined: it can not be had. */
+function requestDescriptor(libc: Libc, address: Ipv4, port: number): number | undefined {
+  const fd = libc.socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+  if (fd < 0) return undefined
+  enlarge(libc, fd)
+  if (libc.bind(fd, socketAddress(port, ipv4ToNumber(address)), 16) >= 0) return fd
+  libc.close(fd)
+  return undefined
+}
+
+/** The largest packet of the interface that has this address; 1500 when that can not be told. */
+export function mtuOf(address: Ipv4): number {
+  const found = Object.entries(networkInterfaces()).find(([, list]) =>
+    list?.some((entry) => entry.address === address),
+  )
   try {
-    const { default: koffi } = await import('koffi')
-    const lib = koffi.load('libc.so.6')
-    const errors = Object.entries(koffi.os.errno)
-    return {
-      socket: lib.func('int socket(int domain, int type, int protocol)'),
-      setsockopt: lib.func('int setsockopt(int fd, int level, int name, const void *value, uint32_t length)'),
-      bind: lib.func('int bind(int fd, const void *address, uint32_t length)'),
-      close: lib.func('int close(int fd)'),
-      errorName: () => errors.find(([, code]) => code === koffi.errno())?.[0] ?? `errno ${koffi.errno()}`,
-    }
+    return found ? Number(readFileSync(`${NETWORK_CLASS}/${found[0]}/mtu`, 'latin1')) : 1500
   } catch {
-    return undefined
+    return 1500
   }
 }
 
@@ -89,10 +114,8 @@ function boundDescriptor(libc: Libc, device: string, port: number): number {
     set('SO_REUSEADDR', SO_REUSEADDR, int(1))
     set('SO_BROADCAST', SO_BROADCAST, int(1))
     set(`SO_BINDTODEVICE ${device}`, SO_BINDTODEVICE, Buffer.from(`${device}\0`))
-    // FORCE needs root and passes net.core.rmem_max; the plain one takes what is allowed.
-    const size = int(RECEIVE_BUFFER_BYTES)
-    if (libc.setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, size, 4) < 0) set('SO_RCVBUF', SO_RCVBUF, size)
-    check(`bind to port ${port}`, libc.bind(fd, anyAddress(port), 16))
+    enlarge(libc, fd)
+    check(`bind to port ${port}`, libc.bind(fd, socketAddress(port), 16))
     return fd
   } catch (error) {
     libc.close(fd)
@@ -111,14 +134,11 @@ function boundDescriptor(libc: Libc, device: string, port: number): number {
   }
 }
 
-const int = (n: number) => Buffer.from(Int32Array.of(n).buffer)
-
-/** struct sockaddr_in: family in the machine's order, port in the network's, 0.0.0.0. */
-function anyAddress(port: number): Buffer {
-  const bytes = Buffer.alloc(16)
-  Buffer.from(Uint16Array.of(AF_INET).buffer).copy(bytes)
-  bytes.writeUInt16BE(port, 2)
-  return bytes
+/** FORCE needs root and passes net.core.rmem_max; the plain one takes what is allowed. */
+function enlarge(libc: Libc, fd: number) {
+  const size = int(RECEIVE_BUFFER_BYTES)
+  if (libc.setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, size, 4) < 0)
+    libc.setsockopt(fd, SOL_SOCKET, SO_RCVBUF, size, 4)
 }
 
 /** Without SO_BINDTODEVICE we would hear, and answer, the machines of every network of this host. */

@@ -84,6 +84,9 @@ export function openRecorder(needs: Needs) {
         most = Math.max(most, offset + part.length)
         return part
       },
+      sentBytes(count) {
+        most = Math.max(most, count)
+      },
       close() {
         content.close()
         if (!closed) keep(mac, nodeOf(mac), 100, now(), () => ({ kind: 'end', id, bytes: most }))

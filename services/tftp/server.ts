@@ -1,31 +1,30 @@
-// TFTP (RFC 1350, 2347-2349), reading only. Each transfer has a socket of its own on our address (RFC 1350 4).
-import dgram from 'node:dgram'
-import { once } from 'node:events'
+// TFTP (RFC 1350, 2347-2349, 7440), reading only: requests come here, and what each name means is decided here; the transfers
+// run in threads of their own.
+
+import type { Ipv4 } from '../../src/address.ts'
 import { normalizeName } from '../../src/boot/names.ts'
 import { WireError } from '../../src/fault.ts'
+import { blockRoom } from '../../src/tftp/negotiate.ts'
 import { errorCodes, type Packet, parsePacket, type Request, serializePacket } from '../../src/tftp/packet.ts'
 import type { Emit } from '../emit.ts'
-import type { Content, Open } from '../http/content.ts'
-import { makeQueue } from './queue.ts'
-import { startTransfer, type Transfer } from './transfer.ts'
-
-export type Peer = { address: string; port: number }
+import type { Open } from '../http/content.ts'
+import { mtuOf, openRequestSocket } from '../net/linux.ts'
+import type { Pool } from './pool.ts'
+import { literal, type Peer } from './wire.ts'
 
 type Needs = {
-  address: string // ours, in the network that is served
+  address: Ipv4 // ours, in the network that is served
   port: number
   open: Open // normalised names only; undefined: there is no such file
+  pool: Pool
   emit: Emit
-  maxBlockBytes?: number // what fits a frame: MTU - 32
-  perClient?: number
-  total?: number
+  maxBlockBytes?: number // what fits a frame; else the interface says
 }
 
-export async function startTftp(needs: Needs) {
-  const { address, port, open, emit, maxBlockBytes = 1468, perClient = 4, total = 2000 } = needs
-  const socket = dgram.createSocket({ type: 'udp4', lookup: literal })
-  const queue = makeQueue({ perClient, total, waiting: 4096 })
-  const running = new Map<string, { file: string; transfer?: Transfer }>()
+export async function startTftp({ address, port, open, pool, emit, ...more }: Needs) {
+  const { maxBlockBytes = blockRoom(mtuOf(address)) } = more
+  const socket = await openRequestSocket(address, port, { lookup: literal })
+  const opening = new Set<string>()
   let closing = false
 
   socket.on('message', (bytes, peer) => {
@@ -38,79 +37,45 @@ export async function startTftp(needs: Needs) {
 
   function receive(request: Request, peer: Peer) {
     if (request.mode !== 'octet') return refuse(peer, errorCodes.illegal, 'only mode octet')
-    const key = keyOf(peer)
-    const present = running.get(key)
-    // A client that has not heard our first packet yet asks again: the transfer's own timer answers that.
-    if (present?.file === request.file && !present.transfer?.isStalled()) return
-    present?.transfer?.stop()
-    if (present && !present.transfer) return // its file is still being opened
-    running.set(key, { file: request.file })
-    const accepted = queue.enter(peer.address, (leave) => {
-      serve(request, peer)
-        .catch((error: Error) => fail(request.file, peer, error))
-        .finally(leave)
-    })
-    if (!accepted) running.delete(key) // the client asks again
+    const key = `${peer.address}:${peer.port}`
+    if (opening.has(key)) return
+    opening.add(key)
+    pass(request, peer)
+      .catch((error: Error) => {
+        refuse(peer, errorCodes.undefined, 'the server failed', request.file, error.message)
+      })
+      .finally(() => opening.delete(key))
   }
 
-  async function serve(request: Request, peer: Peer) {
-    const key = keyOf(peer)
-    const entry = running.get(key)
-    try {
-      const name = normalizeName(request.file)
-      const content = name === undefined ? undefined : await open(name, peer.address)
-      if (!content) return refuse(peer, errorCodes.notFound, 'no such file', request.file)
-      if (closing || !entry) return content.close()
-      await transfer(content, request, peer, entry)
-    } finally {
-      if (running.get(key) === entry) running.delete(key)
-    }
-  }
-
-  async function transfer(content: Content, request: Request, peer: Peer, entry: { transfer?: Transfer }) {
-    const { facts, bytes } = content
-    const who = { file: request.file, peer: peer.address, ...facts }
-    try {
-      const options = { content, asked: request.options, address, peer, maxBlockBytes, lookup: literal }
-      entry.transfer = await startTransfer(options)
-      emit('tftp.start', { ...who, bytes })
-      const { why, text, sentBytes } = await entry.transfer.ended
-      const done = why === 'complete' || why === 'unconfirmed' || why === 'aborted'
-      if (done) emit('tftp.done', { ...who, bytes: sentBytes, why })
-      else emit('tftp.fail', { ...who, why: text ?? why })
-    } finally {
+  async function pass(request: Request, peer: Peer) {
+    const name = normalizeName(request.file)
+    const content = name === undefined ? undefined : await open(name, peer.address)
+    if (!content) return refuse(peer, errorCodes.notFound, 'no such file', request.file)
+    const over = (bytes: number) => {
+      content.sentBytes?.(bytes)
       content.close()
     }
+    const { source, facts } = content
+    const { file, options: asked } = request
+    const { address: from, port } = peer
+    const order = { file, source, facts, asked, ours: address, peer: { address: from, port }, maxBlockBytes }
+    if (closing || !pool.order(order, over)) content.close() // the client asks again
   }
 
-  function fail(file: string, peer: Peer, error: Error) {
-    refuse(peer, errorCodes.undefined, 'the server failed')
-    emit('tftp.fail', { file, peer: peer.address, why: error.message })
-  }
-
-  function refuse(peer: Peer, code: number, message: string, file?: string) {
+  function refuse(peer: Peer, code: number, message: string, file?: string, why = message) {
     if (!closing)
       socket.send(serializePacket({ op: 'error', code, message }), peer.port, peer.address, () => {})
-    emit('tftp.fail', { peer: peer.address, why: message, ...(file !== undefined && { file }) })
+    emit('tftp.fail', { peer: peer.address, why, ...(file !== undefined && { file }) })
   }
 
-  const listening = once(socket, 'listening') // before bind: with a literal look-up it happens within it
-  socket.bind(port, address)
-  await listening
-  socket.setRecvBufferSize(8 << 20) // a rack asks at once; the kernel grants what net.core.rmem_max allows
   return {
     port: socket.address().port,
-    /** How many transfers run or wait. */
-    active: () => running.size,
     async close() {
       closing = true
-      for (const { transfer } of running.values()) transfer?.stop()
       await new Promise<void>((done) => socket.close(() => done()))
     },
   }
 }
-
-const keyOf = ({ address, port }: Peer) => `${address}:${port}`
 
 /** The only catch of WireError: garbage is not answered. */
 function tryParse(bytes: Uint8Array): Packet | undefined {
@@ -120,13 +85,4 @@ function tryParse(bytes: Uint8Array): Packet | undefined {
     if (error instanceof WireError) return undefined
     throw error
   }
-}
-
-/** Addresses are literal; without this every datagram makes a detour through dns.lookup. */
-function literal(
-  host: string,
-  _: unknown,
-  done: (error: NodeJS.ErrnoException | null, address: string, family: number) => void,
-) {
-  done(null, host, 4)
 }

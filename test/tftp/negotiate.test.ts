@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { negotiate } from '../../src/tftp/negotiate.ts'
+import { blockRoom, negotiate } from '../../src/tftp/negotiate.ts'
 import type { Options } from '../../src/tftp/packet.ts'
 
 const file = { bytes: 1_000_000, maxBlockBytes: 1468 }
@@ -10,11 +10,14 @@ const rows: [string, Options, number, Options][] = [
   ['tftp-hpa: no options', {}, 512, {}],
   ['iPXE', { blksize: '1432', tsize: '0' }, 1432, { blksize: '1432', tsize: '1000000' }],
   [
-    'OVMF: windowsize is left out',
+    'OVMF: windowsize is taken up',
     { tsize: '0', blksize: '1468', windowsize: '4' },
     1468,
-    { blksize: '1468', tsize: '1000000' },
+    { blksize: '1468', tsize: '1000000', windowsize: '4' },
   ],
+  ['a window is 64 at most', { windowsize: '65535' }, 512, { windowsize: '64' }],
+  ['no window of none', { windowsize: '0' }, 512, {}],
+  ['unknown options are left out', { rollover: '0', multicast: '' }, 512, {}],
   ['curl at its largest: one frame', { blksize: '65464' }, 1468, { blksize: '1468' }],
   ['curl: timeout', { timeout: '6' }, 512, { timeout: '6' }],
   ['the smallest block', { blksize: '8' }, 8, { blksize: '8' }],
@@ -30,14 +33,23 @@ test('law: whatever is asked, a block fits and nothing is promised that was not 
     fc.constantFrom('blksize', 'tsize', 'timeout', 'windowsize', 'x'),
     fc.string(),
   )
-  const numbers = fc.dictionary(fc.constantFrom('blksize', 'tsize', 'timeout'), fc.integer().map(String))
+  const numbers = fc.dictionary(
+    fc.constantFrom('blksize', 'tsize', 'timeout', 'windowsize'),
+    fc.integer().map(String),
+  )
   fc.assert(
     fc.property(fc.oneof(options, numbers), (asked) => {
-      const { blockBytes, reply, timeoutMs } = negotiate(asked, file)
+      const { blockBytes, reply, timeoutMs, window } = negotiate(asked, file)
       expect(blockBytes).toBeGreaterThanOrEqual(8)
       expect(blockBytes).toBeLessThanOrEqual(1468)
+      expect(window).toBeGreaterThanOrEqual(1)
+      expect(window).toBeLessThanOrEqual(64)
       expect(Object.keys(asked)).toEqual(expect.arrayContaining(Object.keys(reply)))
       if (timeoutMs !== undefined) expect(timeoutMs).toBeLessThanOrEqual(255_000)
     }),
   )
+})
+
+test('a block fits a frame: the MTU less 32 bytes, and never below the 512 that every client may expect', () => {
+  expect([1500, 9000, 65536, 576, 68].map(blockRoom)).toEqual([1468, 8968, 65464, 544, 512])
 })

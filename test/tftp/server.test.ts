@@ -2,12 +2,16 @@
 import { spawn } from 'node:child_process'
 import dgram from 'node:dgram'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import type { Emit } from '../../services/emit.ts'
 import { type Content, fileContent, textContent } from '../../services/http/content.ts'
+import { makeFiles } from '../../services/tftp/files.ts'
+import { type Pool, startPool } from '../../services/tftp/pool.ts'
 import { startTftp } from '../../services/tftp/server.ts'
+import type { Ipv4 } from '../../src/address.ts'
 import { type Packet, parsePacket, serializePacket } from '../../src/tftp/packet.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'sysclone-tftp-'))
@@ -19,10 +23,8 @@ const sizes: Record<string, number> = {
   'many-blocks': 8 * 65_536 + 100, // block numbers wrap at blksize 8
 }
 const bytesOf = (name: string) => readFileSync(join(folder, name))
-type Tftp = Awaited<ReturnType<typeof startTftp>>
 let events: { type: string; [field: string]: unknown }[] = []
-const opened = { now: 0, most: 0 }
-const servers: Tftp[] = []
+const open: { close(): Promise<void> }[] = []
 
 beforeAll(() => {
   for (const [name, bytes] of Object.entries(sizes))
@@ -33,37 +35,37 @@ beforeAll(() => {
   writeFileSync(join(folder, 'empty'), '')
 })
 afterEach(async () => {
-  for (const server of servers.splice(0)) await server.close()
+  for (const each of open.splice(0)) await each.close()
 })
-afterAll(() => rmSync(folder, { recursive: true }))
+afterAll(async () => {
+  for (const pool of pools.values()) await pool.close()
+  rmSync(folder, { recursive: true })
+})
 
-async function start(more: { perClient?: number; total?: number } = {}) {
+type Limits = NonNullable<Parameters<typeof startPool>[0]['limits']>
+type By = 'kernel' | 'dgram'
+const emit: Emit = (type, fields) => void events.push({ type, ...fields })
+/** Threads take a while to start; those without anything special serve many tests. */
+const pools = new Map<By, Pool>()
+async function start({ by = 'kernel', ...own }: { by?: By; workers?: number; limits?: Limits } = {}) {
+  const isShared = Object.keys(own).length === 0
+  const known = isShared ? pools.get(by) : undefined
+  const pool = known ?? (await startPool({ workers: 1, emit, by, ...own }))
+  if (isShared) pools.set(by, pool)
+  const address = '127.0.0.1' as Ipv4
+  const server = await startTftp({ address, port: 0, open: openName, pool, emit, maxBlockBytes: 1468 })
+  open.push(server, ...(isShared ? [] : [pool]))
   events = []
-  opened.most = 0
-  const server = await startTftp({
-    address: '127.0.0.1',
-    port: 0,
-    open: counted,
-    emit: (type, fields) => void events.push({ type, ...fields }),
-    ...more,
-  })
-  servers.push(server)
-  return server
+  return { port: server.port, pool }
 }
-async function counted(name: string): Promise<Content | undefined> {
-  if (name === 'broken')
-    return { ...textContent('x'.repeat(5000)), read: () => Promise.reject(new Error('disk')) }
+async function openName(name: string): Promise<Content | undefined> {
   if (name === 'text') return textContent('hello\n', { node: 'n1', deployment: 'd1', kind: 'install' })
-  if (!(name in sizes) && name !== 'empty') return undefined
-  const content = await fileContent(join(folder, name), { contentType: 'x' })
-  if (!content) return undefined
-  opened.most = Math.max(opened.most, ++opened.now)
-  const close = () => {
-    opened.now--
-    content.close()
-  }
-  return { ...content, close }
+  if (name === 'gone') return { ...textContent(''), source: { path: join(folder, 'gone') } }
+  if (name === 'broken') throw new Error('disk')
+  return fileContent(join(folder, name), { contentType: 'x' })
 }
+const ends = () => events.filter(({ type }) => type !== 'tftp.start')
+const descriptors = () => readdirSync('/proc/self/fd').length
 
 async function run(command: string, args: string[]) {
   const child = spawn(command, args, { stdio: 'ignore' })
@@ -91,7 +93,6 @@ for (const [client, get] of Object.entries(clients))
         why: 'complete',
         file: expect.stringContaining(name),
       })
-      expect(opened.now).toBe(0)
     })
 
 test('an empty file is one empty block (tftp-hpa, busybox)', async () => {
@@ -103,11 +104,60 @@ test('an empty file is one empty block (tftp-hpa, busybox)', async () => {
   }
 })
 
-test('more than 65535 blocks: the numbers wrap', async () => {
-  const { port } = await start()
-  const { data } = await fetchFile(port, 'many-blocks', { blksize: '8' })
-  expect(data.equals(bytesOf('many-blocks'))).toBe(true)
-})
+for (const by of ['kernel', 'dgram'] as const) {
+  test(`${by}: a file that ends on a border of blocks, one byte, none: all arrive`, async () => {
+    const { port } = await start({ by })
+    for (const name of ['border', 'one', 'empty'])
+      for (const options of [{}, { blksize: '1468' }, { blksize: '1468', windowsize: '4' }])
+        expect((await fetchFile(port, name, options)).data.equals(bytesOf(name))).toBe(true)
+  })
+
+  test(`${by}: more than 65535 blocks: the numbers wrap, in lockstep and in windows`, async () => {
+    const { port } = await start({ by })
+    for (const windowsize of by === 'kernel' ? ['1', '64'] : ['64']) {
+      const { data } = await fetchFile(port, 'many-blocks', { blksize: '8', windowsize })
+      expect(data.equals(bytesOf('many-blocks'))).toBe(true)
+    }
+  })
+
+  test(`${by}: a window is sent in a row and waits for one ACK`, async () => {
+    const { port } = await start({ by })
+    const wire = await openWire()
+    const options = { blksize: '1024', windowsize: '8' }
+    wire.send({ op: 'read', file: 'megabyte', mode: 'octet', options }, port)
+    const oack = await wire.next()
+    expect(oack.packet).toEqual({ op: 'oack', options })
+    wire.send({ op: 'ack', block: 0 }, oack.port)
+    for (let block = 1; block <= 8; block++)
+      expect((await wire.next()).packet).toMatchObject({ op: 'data', block })
+    expect(await wire.next(100)).toBeUndefined()
+    // Block 4 was lost: on from the last ACK + 1.
+    wire.send({ op: 'ack', block: 3 }, oack.port)
+    for (let block = 4; block <= 11; block++) {
+      const { packet } = await wire.next()
+      expect(packet).toMatchObject({ op: 'data', block })
+      const from = (block - 1) * 1024
+      expect(packet.data.equals(bytesOf('megabyte').subarray(from, from + 1024))).toBe(true)
+    }
+    wire.close()
+  })
+
+  test(`${by}: one packet in ten lost, others doubled or late: the bytes are right, and it is the server that is quick`, async () => {
+    const { port } = await start({ by })
+    let count = 0
+    const relay = await openRelay(port, () => {
+      count++
+      if (count % 10 === 0) return 'lose'
+      return count % 7 === 0 ? 'twice' : count % 11 === 0 ? 'late' : 'pass'
+    })
+    // The client alone would take 3 s for each loss.
+    for (const windowsize of ['1', '8']) {
+      const { data } = await fetchFile(relay.port, 'lossy', { blksize: '1468', windowsize }, 3000)
+      expect(data.equals(bytesOf('lossy'))).toBe(true)
+    }
+    relay.close()
+  })
+}
 
 test('names: one spelling for all, and none that climbs', async () => {
   const { port } = await start()
@@ -131,13 +181,35 @@ test('a miss, a write, netascii: refused at once', async () => {
 test('who it was for is in the events', async () => {
   const { port } = await start()
   await fetchFile(port, 'text')
-  expect(events[0]).toMatchObject({ type: 'tftp.start', node: 'n1', deployment: 'd1', kind: 'install' })
+  await expect
+    .poll(() => events[0])
+    .toMatchObject({ type: 'tftp.start', node: 'n1', deployment: 'd1', kind: 'install' })
 })
 
-test('a file that can not be read ends with an error and an event', async () => {
+test('a file that can not be opened, or is gone, ends with an error and an event', async () => {
   const { port } = await start()
   expect(await fetchFile(port, 'broken')).toMatchObject({ error: { code: 0 } })
   await expect.poll(() => events.at(-1)).toMatchObject({ type: 'tftp.fail', why: 'disk' })
+  expect(await fetchFile(port, 'gone')).toMatchObject({ error: { code: 1 } })
+  await expect.poll(() => events.at(-1)).toMatchObject({ type: 'tftp.fail', why: 'no such file' })
+})
+
+test('a file that becomes shorter while it is sent never looks whole', async () => {
+  const { port } = await start()
+  writeFileSync(join(folder, 'cut'), Buffer.alloc(500_000))
+  const wire = await openWire()
+  wire.send({ op: 'read', file: 'cut', mode: 'octet', options: {} }, port)
+  let answer = await wire.next()
+  truncateSync(join(folder, 'cut'), 1000)
+  while (answer.packet.op === 'data') {
+    wire.send({ op: 'ack', block: answer.packet.block }, answer.port)
+    answer = await wire.next()
+  }
+  expect(answer.packet).toMatchObject({ op: 'error', code: 0 })
+  await expect
+    .poll(() => events.at(-1))
+    .toMatchObject({ type: 'tftp.fail', why: expect.stringContaining('shorter') })
+  wire.close()
 })
 
 test('EDK2: asks for the size, breaks off with error 8, then asks for the data', async () => {
@@ -148,9 +220,11 @@ test('EDK2: asks for the size, breaks off with error 8, then asks for the data',
     port,
   )
   const oack = await wire.next()
-  expect(oack.packet).toEqual({ op: 'oack', options: { blksize: '1468', tsize: '1' } })
+  expect(oack.packet).toEqual({ op: 'oack', options: { blksize: '1468', tsize: '1', windowsize: '4' } })
+  const before = descriptors()
   wire.send({ op: 'error', code: 8, message: 'User aborted' }, oack.port)
   await expect.poll(() => events.at(-1)).toMatchObject({ type: 'tftp.done', why: 'aborted' })
+  expect(descriptors()).toBe(before - 2) // socket and file: its state is free at once
   expect((await fetchFile(port, 'one')).data.length).toBe(1)
   wire.close()
 })
@@ -209,43 +283,105 @@ test('a duplicated ack is not answered twice', async () => {
   wire.close()
 })
 
-test('one packet in ten lost, others doubled: the bytes are right, and it is the server that is quick', async () => {
-  const { port } = await start()
-  let count = 0
-  const relay = await openRelay(port, () => (++count % 10 === 0 ? 0 : count % 7 === 0 ? 2 : 1))
-  // The client alone would take 3 s for each loss.
-  const { data } = await fetchFile(relay.port, 'lossy', { blksize: '1468', tsize: '0' }, 3000)
-  expect(data.equals(bytesOf('lossy'))).toBe(true)
-  relay.close()
-})
-
 test('so many at once per client, the rest waits its turn', async () => {
-  const { port } = await start({ perClient: 2 })
+  const { port } = await start({ limits: { perClient: 2 } })
   const files = await Promise.all(
     Array.from({ length: 8 }, () => fetchFile(port, 'megabyte', { blksize: '1468' })),
   )
   expect(files.every(({ data }) => data.equals(bytesOf('megabyte')))).toBe(true)
-  expect(opened.most).toBe(2)
-  await expect.poll(() => opened.now).toBe(0)
+  await expect.poll(() => ends().length).toBe(8)
+  let [now, most] = [0, 0]
+  for (const { type } of events) {
+    now += type === 'tftp.start' ? 1 : -1
+    most = Math.max(most, now)
+  }
+  expect(most).toBe(2)
 })
 
-test('close ends the transfers and gives the port back', async () => {
-  const server = await start()
-  const wire = await openWire()
-  wire.send({ op: 'read', file: 'megabyte', mode: 'octet', options: {} }, server.port)
-  await wire.next()
-  await server.close()
-  servers.splice(0)
-  await expect.poll(() => opened.now).toBe(0)
-  wire.close()
+test('a flood of made-up senders does not keep the places: who never answers gives way', async () => {
+  const { port } = await start({ limits: { total: 20, perClient: 4 } })
+  const flood = await openWires(60, '127.0.0.66')
+  for (const wire of flood)
+    wire.send({ op: 'read', file: 'megabyte', mode: 'octet', options: { tsize: '0' } }, port)
+  const before = performance.now()
+  const { data } = await fetchFile(port, 'megabyte', { blksize: '1468' })
+  expect(data.equals(bytesOf('megabyte'))).toBe(true)
+  expect(performance.now() - before).toBeLessThan(3000)
+  for (const wire of flood) wire.close()
 })
+
+test('a thousand clients of one file hold one descriptor of it and no buffer each', () => {
+  const files = makeFiles(1 << 20)
+  const before = descriptors()
+  const bodies = Array.from({ length: 1000 }, () => files.open({ path: join(folder, 'megabyte') })!)
+  const target = Buffer.alloc(1468)
+  const all = bytesOf('megabyte')
+  for (const [index, body] of bodies.entries()) {
+    const offset = (index * 7919) % (body.bytes - 1468)
+    body.copy(target, 0, offset, 1468)
+    expect(target.equals(all.subarray(offset, offset + 1468))).toBe(true)
+  }
+  expect(descriptors() - before).toBe(1)
+  expect(files.held()).toEqual({ files: 1, bytes: 1_000_000 })
+  for (const body of bodies) body.close()
+  expect(files.held()).toEqual({ files: 0, bytes: 0 })
+  expect(descriptors()).toBe(before)
+})
+
+test('the cache of file pieces is bounded, and what it drops is read again', () => {
+  const files = makeFiles(128 << 10)
+  const body = files.open({ path: join(folder, 'megabyte') })!
+  const all = Buffer.alloc(body.bytes)
+  for (const _ of [1, 2]) {
+    for (let offset = 0; offset < body.bytes; offset += 1000)
+      body.copy(all, offset, offset, Math.min(1000, body.bytes - offset))
+    expect(all.equals(bytesOf('megabyte'))).toBe(true)
+    expect(files.held().bytes).toBeLessThanOrEqual(128 << 10)
+    all.fill(0)
+  }
+})
+
+test('two threads: clients of both are served, and one that dies comes back', async () => {
+  const { port, pool } = await start({ workers: 2 })
+  const wires = await Promise.all(
+    ['127.0.0.2', '127.0.0.3', '127.0.0.4', '127.0.0.5'].map((a) => openWire(a)),
+  )
+  const get = (wire: Wire) => fetchFile(port, 'megabyte', { blksize: '1468' }, 500, wire)
+  for (const { data } of await Promise.all(wires.map(get))) expect(data.length).toBe(1_000_000)
+  const before = descriptors()
+  wires[0]!.send({ op: 'read', file: 'megabyte', mode: 'octet', options: {} }, port)
+  await wires[0]!.next()
+  for (const worker of pool.workers()) await worker.terminate()
+  expect(descriptors()).toBeLessThanOrEqual(before + 1) // what the dead threads had open is closed
+  const again = await Promise.all(
+    ['127.0.0.2', '127.0.0.3', '127.0.0.4', '127.0.0.5'].map((a) => openWire(a)),
+  )
+  for (const { data } of await Promise.all(again.map(get))) expect(data.length).toBe(1_000_000)
+  for (const wire of [...wires, ...again]) wire.close()
+})
+
+test('close ends the transfers and gives every descriptor back', async () => {
+  const before = descriptors()
+  const { port } = await start({ workers: 1 })
+  const wire = await openWire()
+  wire.send({ op: 'read', file: 'megabyte', mode: 'octet', options: {} }, port)
+  await wire.next()
+  wire.close()
+  for (const each of open.splice(0)) await each.close()
+  await expect.poll(descriptors).toBeLessThanOrEqual(before)
+})
+
+type Wire = Awaited<ReturnType<typeof openWire>>
+/** Of one address each, as a rack has them: 127.0.1.1, 127.0.1.2, ... */
+const openWires = (count: number, address: string) =>
+  Promise.all(Array.from({ length: count }, (_, n) => openWire(address.replace(/\d+$/, String(n + 10)))))
 
 // A socket that speaks packets.
-async function openWire() {
+async function openWire(address = '127.0.0.1') {
   // A literal look-up sends at once, also what is sent right before the close.
   const socket = dgram.createSocket({ type: 'udp4', lookup: (host, _, done) => done(null, host, 4) })
   const listening = once(socket, 'listening')
-  socket.bind(0, '127.0.0.1')
+  socket.bind(0, address)
   await listening
   const queue: { packet: Packet; port: number }[] = []
   let wake: (() => void) | undefined
@@ -288,14 +424,23 @@ async function ask(port: number, packet: Packet) {
 }
 
 /** A patient client: it asks again after `retryMs`, and only then. */
-async function fetchFile(port: number, file: string, options: Record<string, string> = {}, retryMs = 5000) {
-  const wire = await openWire()
+async function fetchFile(
+  port: number,
+  file: string,
+  options: Record<string, string> = {},
+  retryMs = 5000,
+  given?: Wire,
+) {
+  const wire = given ?? (await openWire())
   const parts: Buffer[] = []
   const request: Packet = { op: 'read', file, mode: 'octet', options }
-  let blockBytes = 512
-  let expected = 1
+  let [blockBytes, window, inWindow, transfer] = [512, 1, 0, 0]
   let last: [Packet, number] = [request, port]
-  wire.send(...last)
+  const say = (packet: Packet, to: number) => {
+    last = [packet, to]
+    wire.send(...last)
+  }
+  say(...last)
   try {
     for (;;) {
       const answer = await wire.next(retryMs)
@@ -305,29 +450,31 @@ async function fetchFile(port: number, file: string, options: Record<string, str
       }
       const { packet, port: from } = answer
       if (packet.op === 'error') return { data: Buffer.alloc(0), error: packet }
+      if (transfer !== 0 && from !== transfer) continue
+      transfer = from
       if (packet.op === 'oack') {
         blockBytes = Number(packet.options.blksize ?? 512)
-        last = [{ op: 'ack', block: 0 }, from]
-      } else {
-        last = [{ op: 'ack', block: packet.block }, from]
-        if (packet.block === (expected & 0xffff)) {
-          expected++
-          parts.push(packet.data)
-          if (packet.data.length < blockBytes) {
-            wire.send(...last)
-            return { data: Buffer.concat(parts) }
-          }
-        }
+        window = Number(packet.options.windowsize ?? 1)
+        if (parts.length === 0) say({ op: 'ack', block: 0 }, from)
+        continue
       }
-      wire.send(...last)
+      const isNext = packet.block === ((parts.length + 1) & 0xffff)
+      if (isNext) parts.push(packet.data)
+      inWindow = isNext ? inWindow + 1 : 0
+      const isLast = isNext && packet.data.length < blockBytes
+      if (isLast || !isNext || inWindow === window) {
+        inWindow = 0
+        say({ op: 'ack', block: parts.length & 0xffff }, from)
+      }
+      if (isLast) return { data: Buffer.concat(parts) }
     }
   } finally {
-    wire.close()
+    if (!given) wire.close()
   }
 }
 
-/** A wire between one client and the server: `copies` says how often each packet gets through. */
-async function openRelay(serverPort: number, copies: () => number) {
+/** A wire between one client after the other and the server: `fateOf` says what becomes of each packet. */
+async function openRelay(serverPort: number, fateOf: () => 'pass' | 'lose' | 'twice' | 'late') {
   const front = dgram.createSocket('udp4')
   const back = dgram.createSocket('udp4')
   front.bind(0, '127.0.0.1')
@@ -335,15 +482,26 @@ async function openRelay(serverPort: number, copies: () => number) {
   await Promise.all([once(front, 'listening'), once(back, 'listening')])
   let client = 0
   let transfer = serverPort
+  let closed = false
+  const deliver = (socket: dgram.Socket, bytes: Buffer, port: () => number) => {
+    const go = () => closed || socket.send(bytes, port(), '127.0.0.1', () => {})
+    const fate = fateOf()
+    if (fate === 'late') setTimeout(go, 3)
+    else if (fate !== 'lose') go()
+    if (fate === 'twice') go()
+  }
   front.on('message', (bytes, { port }) => {
+    if (port !== client) transfer = serverPort
     client = port
-    for (let n = copies(); n > 0; n--) back.send(bytes, transfer, '127.0.0.1')
+    const to = bytes[1] === 1 ? serverPort : transfer
+    deliver(back, bytes, () => to)
   })
   back.on('message', (bytes, { port }) => {
     transfer = port
-    for (let n = copies(); n > 0; n--) front.send(bytes, client, '127.0.0.1')
+    deliver(front, bytes, () => client)
   })
   const close = () => {
+    closed = true
     front.close()
     back.close()
   }
