@@ -54,7 +54,7 @@ export function openKernelWire(libc: Libc, { wake, descriptors }: { wake: number
     throw new Error(`${call}: ${libc.errorName()}`)
   }
 
-  const open: Wire['open'] = (ours, peer, segment, heard) => {
+  const open: Wire['open'] = (ours, peer, heard) => {
     const fd = checked('socket', libc.socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))
     const slot = free.pop() ?? slots.length
     if (slot >= descriptors.length) {
@@ -79,25 +79,35 @@ export function openKernelWire(libc: Libc, { wake, descriptors }: { wake: number
       close()
       throw error
     }
-    return { send: sender(fd, socketAddress(peer.port, address), segment), close }
+    return { send: sender(fd, socketAddress(peer.port, address)), close }
   }
 
   /** A datagram that the kernel has no room for is one that was lost: the timer sends it again. */
-  function sender(fd: number, to: Buffer, wanted: number): Link['send'] {
-    let segments = wanted > 0 && libc.setsockopt(fd, SOL_UDP, UDP_SEGMENT, int(wanted), 4) === 0
+  function sender(fd: number, to: Buffer): Link['send'] {
+    let cut = 0 // the kernel cuts what is longer into pieces of this size
+    let cuts = true
+    const put = (bytes: Buffer, length: number) => libc.sendto(fd, bytes, length, MSG_DONTWAIT, to, 16)
+    function cutInto(size: number): boolean {
+      if (size !== cut && libc.setsockopt(fd, SOL_UDP, UDP_SEGMENT, int(size), 4) < 0) return false
+      cut = size
+      return true
+    }
     return (bytes, length, segment) => {
-      if (length <= segment) return void libc.sendto(fd, bytes, length, MSG_DONTWAIT, to, 16)
-      const row = segments ? segment * mostSegments : segment
+      if (length <= segment) {
+        if (length > cut && cut > 0) cutInto(0)
+        return void put(bytes, length)
+      }
+      cuts &&= cutInto(segment)
+      const row = cuts ? segment * mostSegments : segment
       for (let at = 0; at < length; at += row) {
-        const part = at === 0 ? bytes : bytes.subarray(at)
         const size = Math.min(row, length - at)
-        if (libc.sendto(fd, part, size, MSG_DONTWAIT, to, 16) >= 0 || !segments) continue
+        if (put(at === 0 ? bytes : bytes.subarray(at), size) >= 0 || !cuts) continue
         if (libc.errorName() === 'EAGAIN') continue
         // A device or a path that can not cut: one by one from now on.
-        segments = false
-        libc.setsockopt(fd, SOL_UDP, UDP_SEGMENT, int(0), 4)
+        cuts = false
+        cutInto(0)
         for (let each = at; each < length; each += segment)
-          libc.sendto(fd, bytes.subarray(each), Math.min(segment, length - each), MSG_DONTWAIT, to, 16)
+          put(bytes.subarray(each), Math.min(segment, length - each))
         return
       }
     }

@@ -130,7 +130,7 @@ export function makeTransfers({ wire, files, report, now, limits }: Needs) {
 
     function openLink() {
       try {
-        return wire.open(order.ours, order.peer, window > 1 ? segment : 0, {
+        return wire.open(order.ours, order.peer, {
           receive(bytes, length) {
             // Nearly all that comes.
             if (length === 4 && bytes[0] === 0 && bytes[1] === 4)
@@ -218,7 +218,7 @@ export function makeTransfers({ wire, files, report, now, limits }: Needs) {
   function sayError(order: Order, code: number, message: string) {
     const bytes = serializePacket({ op: 'error', code, message })
     try {
-      const link = wire.open(order.ours, order.peer, 0, nobody)
+      const link = wire.open(order.ours, order.peer, nobody)
       link.send(bytes, bytes.length, bytes.length)
       link.close()
     } catch {

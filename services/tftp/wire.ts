@@ -15,11 +15,11 @@ export type Link = {
   close(): void
 }
 /** Throws when there is no socket to be had. */
-export type Wire = { open(ours: string, peer: Peer, segment: number, heard: Heard): Link }
+export type Wire = { open(ours: string, peer: Peer, heard: Heard): Link }
 
 /** By node:dgram, where the kernel can not be asked directly. */
 export const dgramWire: Wire = {
-  open(ours, peer, _, heard) {
+  open(ours, peer, heard) {
     const socket = dgram.createSocket({ type: 'udp4', lookup: literal })
     let closed = false
     socket.on('error', (error) => closed || heard.failed(error))

@@ -120,6 +120,20 @@ for (const by of ['kernel', 'dgram'] as const) {
     }
   })
 
+  test(`${by}: an OACK longer than a block is one packet`, async () => {
+    const { port } = await start({ by })
+    const wire = await openWire()
+    const options = { blksize: '8', windowsize: '64', tsize: '0' }
+    wire.send({ op: 'read', file: 'megabyte', mode: 'octet', options }, port)
+    const oack = await wire.next()
+    expect(oack.packet).toEqual({ op: 'oack', options: { ...options, tsize: '1000000' } })
+    wire.send({ op: 'ack', block: 0 }, oack.port)
+    for (let block = 1; block <= 64; block++)
+      expect((await wire.next()).packet).toMatchObject({ op: 'data', block })
+    expect(await wire.next(50)).toBeUndefined()
+    wire.close()
+  })
+
   test(`${by}: a window is sent in a row and waits for one ACK`, async () => {
     const { port } = await start({ by })
     const wire = await openWire()
