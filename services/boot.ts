@@ -9,13 +9,15 @@ import { indexNodes, type NodeIndex } from '../src/boot/names.ts'
 import type { Snapshot } from '../src/boot/plan.ts'
 import { applyDelta } from '../src/boot/snapshot.ts'
 import type { Config } from '../src/config.ts'
+import type { BlobRef } from '../src/image/version.ts'
 import type { Network } from '../src/node/network.ts'
 import { openLeases } from './dhcp/leases.ts'
 import { startDhcp } from './dhcp/server.ts'
 import { limitFailures } from './emit.ts'
 import { startBootHttp } from './http/boot.ts'
 import { openPublished } from './http/published.ts'
-import { type Bootfiles, loadBootfiles } from './loaders/build.ts'
+import { bootfilePath } from './loaders/blobs.ts'
+import { loadBootfiles } from './loaders/build.ts'
 import { type LeaseRow, type Parent, runChild, type ToBoot } from './process.ts'
 import { openRecorder, type Recorder } from './record/recorder.ts'
 import { type Pool, startPool } from './tftp/pool.ts'
@@ -33,7 +35,7 @@ type World = {
 }
 
 runChild(async ({ config, coexist }, parent) => {
-  const bootfiles = await loadBootfiles(config.stateDir, 'x86_64')
+  const bootfiles = await loadBootfiles(config.stateDir)
   await mkdir(config.stateDir, { recursive: true })
   const leases = await openLeases(join(config.stateDir, 'leases.journal'))
   const of = randomBytes(8).toString('hex')
@@ -49,7 +51,7 @@ runChild(async ({ config, coexist }, parent) => {
   // Nobody is answered before main has said who is known: a known node must not look unknown.
   await view.known
   const { nodes } = view
-  const loaders = loaderFiles(bootfiles, config)
+  const loaders = loaderFiles(bootfiles.loaders, config.stateDir)
   const dhcp = await startDhcp({
     networks: config.networks,
     serverOf: (network) => serverAddress(network, config),
@@ -92,11 +94,8 @@ runChild(async ({ config, coexist }, parent) => {
 const blobFolder = ({ stateDir }: Config, name: string) => join(stateDir, name, 'blobs', 'sha256')
 
 /** Published name -> file. */
-function loaderFiles({ loaders }: Bootfiles, config: Config): Map<string, string> {
-  const folder = blobFolder(config, 'bootfiles')
-  const files = Object.entries(loaders)
-  return new Map(files.map(([name, { digest }]) => [name, join(folder, digest.slice('sha256:'.length))]))
-}
+const loaderFiles = (loaders: Record<string, BlobRef>, stateDir: string): Map<string, string> =>
+  new Map(Object.entries(loaders).map(([name, { digest }]) => [name, bootfilePath(stateDir, digest)]))
 
 /** TFTP and HTTP on the address of a network. */
 async function serveFiles(

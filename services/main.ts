@@ -36,7 +36,7 @@ runChild(async ({ config }, parent) => {
   const store = await openStore(join(config.stateDir, 'sysclone.db'))
   const imagesDir = join(config.stateDir, 'images')
   const images = await openImages(imagesDir)
-  const bootfiles = await loadBootfiles(config.stateDir, 'x86_64')
+  const { ramdisks } = await loadBootfiles(config.stateDir)
   const owners = makeOwners()
   const eventLog = await openEventLog({ rows: store.events, failed: report })
   const emit = makeEmit((event) => {
@@ -64,8 +64,10 @@ runChild(async ({ config }, parent) => {
     stored: store.deployments,
     images,
     ramdisk: (arch) => {
-      if (arch === bootfiles.arch) return bootfiles.ramdisk
-      throw new UserError('no ramdisk for this architecture', { what: arch, allowed: bootfiles.arch })
+      const ramdisk = ramdisks[arch]
+      if (ramdisk) return ramdisk
+      const allowed = Object.keys(ramdisks).join(' | ')
+      throw new UserError('no ramdisk for this architecture', { what: arch, allowed })
     },
     script: scriptMaker(config),
     refusal: (error) => renderRefusal(error.fault),

@@ -1,12 +1,13 @@
 // The configuration file: YAML, checked by one schema, then by the rules that hold between its values. The answer is a
 // configuration or the list of everything that is wrong, each with file, line, key, value and what is allowed.
-import type { Static, TSchema } from 'typebox'
+import type { Static, TOptional, TSchema, TString } from 'typebox'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import type { Document } from 'yaml'
 import { LineCounter, parseDocument } from 'yaml'
 import { parseIpv4, parseSubnet } from './address.ts'
 import { type ImageUrl, parseImageUrl } from './boot/image-url.ts'
+import { ownLoaders } from './boot/loaders.ts'
 import { faultAt, type Key, type Place } from './config-place.ts'
 import { parsePool, ruleFaults } from './config-rules.ts'
 import { type Fault, UserError } from './fault.ts'
@@ -93,12 +94,18 @@ const File = Type.Object(
       },
       { ...closed, default: {}, description: 'socket' },
     ),
+    loaders: Type.Object(
+      Object.fromEntries(
+        Object.keys(ownLoaders).map((key) => [key, Type.Optional(path('an absolute path of the file'))]),
+      ) as Record<keyof typeof ownLoaders, TOptional<TString>>,
+      { ...closed, default: {}, description: Object.keys(ownLoaders).join(', ') },
+    ),
     ssh: Type.Object(
       { identity: Type.Optional(path('the absolute path of a private key')) },
       { ...closed, default: {}, description: 'identity' },
     ),
   },
-  { ...closed, description: 'keys and values: stateDir networks http tftp api ssh' },
+  { ...closed, description: 'keys and values: stateDir networks http tftp api loaders ssh' },
 )
 type File = Static<typeof File>
 type NetworkKeys = Static<typeof NetworkKeys>

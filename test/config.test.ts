@@ -28,6 +28,7 @@ test('the least file: everything but the network has a default', () => {
     http: { port: 80, imagePort: 8081, workers: 2, imageUrls: [] },
     tftp: { port: 69, workers: 1 },
     api: { socket: '/run/sysclone/api.sock' },
+    loaders: {},
     ssh: {},
   })
 })
@@ -198,7 +199,7 @@ const whole: [what: string, text: string, faults: RegExp[]][] = [
   [
     'an unknown top key',
     `${withNetwork({})}\nlisten: 1`,
-    [/^c.yaml:5: listen: no such key \(1; allowed: stateDir networks http tftp api ssh\)/],
+    [/^c.yaml:5: listen: no such key \(1; allowed: stateDir networks http tftp api loaders ssh\)/],
   ],
   [
     'an anchor that grows',

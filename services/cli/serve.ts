@@ -5,6 +5,7 @@ import { UserError } from '../../src/fault.ts'
 import { subnetText } from '../../src/node/attributes.ts'
 import type { Network } from '../../src/node/network.ts'
 import { buildBootfiles } from '../loaders/build.ts'
+import { checkOwnLoaders, keepOwnLoaders } from '../loaders/own.ts'
 import { startServer } from '../serve.ts'
 import { openLog } from './log.ts'
 import type { Needs } from './needs.ts'
@@ -22,10 +23,14 @@ export function serve(program: Command, { cacheDir, print }: Needs) {
     .option('--verbose', 'log every packet and transfer')
     .action(async ({ config: file, check, coexist, verbose }: Options) => {
       const config = await readConfig(file)
+      if (check) await checkOwnLoaders(config.loaders)
       if (check) return print.line(`${file}: good; it serves ${config.networks.map(networkText).join(', ')}`)
       const pretty = process.stdout.isTTY === true
       const log = openLog({ pretty, all: verbose === true })
-      await buildBootfiles({ stateDir: config.stateDir, cacheDir, arch: 'x86_64' })
+      const { stateDir } = config
+      const { lacking } = await buildBootfiles({ stateDir, cacheDir, arch: 'x86_64', fetch: 'try' })
+      if (lacking !== undefined) print.line(lackingText(lacking))
+      await keepOwnLoaders(stateDir, config.loaders)
       const server = await startServer({ config, log, coexist: coexist === true })
       const stopped = Promise.withResolvers<void>()
       for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stopped.resolve())
@@ -33,6 +38,9 @@ export function serve(program: Command, { cacheDir, print }: Needs) {
       await server.close()
     })
 }
+
+const lackingText = (why: string) =>
+  `no loaders for netboot=shim, ipxe and pxe, they could not be fetched: ${why}; later: sysclone bootfiles build`
 
 const networkText = ({ interface: device, subnet }: Network) =>
   `${subnetText(subnet)}${device === undefined ? '' : ` on ${device}`}`

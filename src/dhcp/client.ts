@@ -31,7 +31,7 @@ const machines = new Map<number, { cpu: Cpu; firmware: Firmware }>([
   [0x0a, { cpu: 'arm', firmware: 'uefi' }],
   [0x0b, { cpu: 'aarch64', firmware: 'uefi' }],
   [0x0c, { cpu: 'ppc64le', firmware: 'openfirmware' }],
-  [0x0d, { cpu: 'ppc64le', firmware: 'openfirmware' }], // ePAPR; petitboot sends it on arm64 too
+  [0x0d, { cpu: 'ppc64le', firmware: 'opal' }], // ePAPR; who sends it is petitboot, on arm64
   [0x0e, { cpu: 'ppc64le', firmware: 'opal' }],
   [0x0f, { cpu: 'i386', firmware: 'uefi' }], // from here to 0x13 by HTTP
   [0x10, { cpu: 'x86_64', firmware: 'uefi' }],

@@ -26,7 +26,7 @@ import {
 import { UserError } from '../fault.ts'
 import { secretField } from '../secret.ts'
 import type { AddressRange, Network } from './network.ts'
-import type { Node } from './node.ts'
+import { type Node, netboots } from './node.ts'
 import {
   account,
   devicePath,
@@ -60,7 +60,11 @@ const table = {
   ),
   ip: field('ip', parsedBy(parseIpv4), 'an IPv4 address inside a configured network'),
   arch: field('arch', oneOf('x86_64', 'aarch64', 'ppc64le'), 'x86_64 | aarch64 | ppc64le'),
-  netboot: field('netboot', oneOf('grub2', 'ipxe'), 'grub2 | ipxe; empty: whichever the firmware can'),
+  netboot: field(
+    'netboot',
+    oneOf(...netboots),
+    'grub2 | grub2-http | grub2-tftp (where it gets kernels) | shim (Secure Boot) | ipxe | xnba (the same) | elilo | pxe | petitboot; empty: iPXE its script, others GRUB',
+  ),
   osimage: field('osimage', parsedBy(parseImageName), 'the name of an osimage'),
   installdisk: field('installdisk', devicePath, 'a disk, as /dev/sda or /dev/disk/by-id/...; empty: chosen'),
   serialport: field('serialport', wholeNumber(0, 255), 'the number N of the console ttySN'),

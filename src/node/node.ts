@@ -3,8 +3,19 @@ import type { ImageName, Ipv4, Mac, NodeName } from '../address.ts'
 import type { Arch } from '../image/version.ts'
 import type { Secret } from '../secret.ts'
 
-/** Which loader configuration a node gets; absent: iPXE for clients that are iPXE, GRUB for all others. */
-export type Netboot = 'grub2' | 'ipxe'
+/** Which loader a node gets; absent: its own script for clients that are iPXE, GRUB for all others. */
+export const netboots = [
+  'grub2',
+  'grub2-http',
+  'grub2-tftp',
+  'shim', // and the signed GRUB: for Secure Boot
+  'ipxe',
+  'xnba',
+  'elilo',
+  'pxe',
+  'petitboot',
+] as const
+export type Netboot = (typeof netboots)[number]
 
 /** How the clone is started from its own disk under UEFI: recorded by the installer, used by GRUB's chainloader. */
 export type LocalLoader = { espUuid: string; path: string }

@@ -59,7 +59,9 @@ function scriptCheck(text: string) {
 
 test('every GRUB command of the texts is built into the core', () => {
   const build = readFileSync(join(import.meta.dirname, '../../bootfiles/loaders/build.sh'), 'utf8')
-  const modules = new Set(build.match(/common='([^']*)'/)?.[1]?.split(/\s+/))
+  const common = build.match(/common='([^']*)'/)?.[1]?.split(/\s+/)
+  const efi = build.match(/core x86_64-efi (.*)/)?.[1]?.split(' ')
+  const modules = new Set([...(common ?? []), ...(efi ?? [])])
   const moduleOf: Record<string, string> = {
     '[': 'test',
     exit: 'minicmd',

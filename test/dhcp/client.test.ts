@@ -1,6 +1,4 @@
 import { expect, test } from 'vitest'
-import { parseIpv4, parseMac } from '../../src/address.ts'
-import { grubCores, planFirstLoader } from '../../src/boot/loaders.ts'
 import { type Client, clientOf } from '../../src/dhcp/client.ts'
 import { decodeOptions, encodeOptions, type Options } from '../../src/dhcp/options.ts'
 import { parsePacket } from '../../src/dhcp/packet.ts'
@@ -68,55 +66,3 @@ for (const [what, options, client] of told)
   test(`${what}: who asks`, () => {
     expect(clientOf(decodeOptions(encodeOptions(options)))).toEqual(client)
   })
-
-const server = { address: parseIpv4('10.77.0.1'), httpPort: 80, imagePort: 8081 }
-const mac = parseMac('52:54:00:77:00:11')
-const script = 'http://10.77.0.1/boot/ipxe/52-54-00-77-00-11'
-const efi = 'boot/grub/x86_64-efi/core.efi'
-const built = new Set(Object.values(grubCores))
-const first: [what: string, client: Client, netboot: 'grub2' | 'ipxe' | undefined, file: string | RegExp][] =
-  [
-    ['BIOS', { kind: 'firmware', protocol: 'tftp', machine: bios }, undefined, 'boot/grub/i386-pc/core.0'],
-    ['UEFI', { kind: 'firmware', protocol: 'tftp', machine: uefi }, 'grub2', efi],
-    [
-      'UEFI by HTTP',
-      { kind: 'firmware', protocol: 'http', machine: uefi },
-      undefined,
-      `http://10.77.0.1/${efi}`,
-    ],
-    ['iPXE', { kind: 'ipxe', protocol: 'tftp', machine: bios }, undefined, script],
-    [
-      'iPXE of any machine: it is a text',
-      { kind: 'ipxe', protocol: 'tftp', machine: aarch64 },
-      'ipxe',
-      script,
-    ],
-    ['iPXE, netboot=grub2', { kind: 'ipxe', protocol: 'tftp', machine: uefi }, 'grub2', efi],
-    ['firmware, netboot=ipxe', { kind: 'firmware', protocol: 'tftp', machine: uefi }, 'ipxe', /not iPXE/],
-    [
-      'arm64',
-      { kind: 'firmware', protocol: 'tftp', machine: aarch64 },
-      undefined,
-      /no loader for uefi aarch64/,
-    ],
-    ['SLOF', { kind: 'firmware', protocol: 'tftp' }, undefined, /no loader for a machine that does not say/],
-    [
-      'an unknown number',
-      { kind: 'firmware', protocol: 'tftp', archCode: 153 },
-      undefined,
-      /architecture 153/,
-    ],
-    ['a system', { kind: 'os', protocol: 'tftp' }, undefined, /asks for no boot file/],
-  ]
-for (const [what, client, netboot, expected] of first)
-  test(`first loader of ${what}`, () => {
-    const loader = planFirstLoader({ client, mac, node: { ...(netboot && { netboot }) }, server, built })
-    if (typeof expected === 'string') expect(loader).toMatchObject({ kind: 'file', file: expected })
-    else expect(loader).toEqual({ kind: 'none', why: expect.stringMatching(expected) })
-  })
-
-test('URLs carry another port than 80', () => {
-  const client = { kind: 'firmware', protocol: 'http', machine: uefi } as const
-  const loader = planFirstLoader({ client, mac, node: {}, server: { ...server, httpPort: 8080 }, built })
-  expect(loader).toEqual({ kind: 'file', file: `http://10.77.0.1:8080/${efi}`, vendorClass: 'HTTPClient' })
-})
