@@ -13,16 +13,19 @@ import type { Event } from '../src/events.ts'
 import { UserError } from '../src/fault.ts'
 import type { Osimage } from '../src/image/osimage.ts'
 import { osimageOf } from '../src/image/osimage.ts'
+import { type ImageVersion, versionName } from '../src/image/version.ts'
 import { planInstall } from '../src/install/plan.ts'
 import { renderRefusal, renderScript } from '../src/install/script.ts'
+import type { Job } from '../src/job.ts'
 import { openBootFiles } from './deploy/boot-files.ts'
 import { openDeployments } from './deploy/deployments.ts'
 import { makeEmit } from './emit.ts'
 import { startAdmin } from './http/admin.ts'
 import { startNodeHttp } from './http/node.ts'
 import { openImages } from './images/store.ts'
+import { openJobs } from './jobs.ts'
 import { loadBootfiles } from './loaders/build.ts'
-import type { JobSpec, LeaseRow, Parent, ToMain } from './process.ts'
+import type { LeaseRow, Parent, ToMain } from './process.ts'
 import { runChild } from './process.ts'
 import { openEventLog } from './record/event-log.ts'
 import { openKeeper } from './record/keeper.ts'
@@ -32,7 +35,7 @@ import { openStore } from './store/store.ts'
 
 const tickMs = 3000
 
-runChild(async ({ config }, parent) => {
+runChild(async ({ config, jobs: expected = [] }, parent) => {
   const store = await openStore(join(config.stateDir, 'sysclone.db'))
   const imagesDir = join(config.stateDir, 'images')
   const images = await openImages(imagesDir)
@@ -44,10 +47,17 @@ runChild(async ({ config }, parent) => {
     parent.send({ kind: 'event', event: event as Event })
     eventLog.publish(event as Event)
   })
-  const jobs = openJobs(parent)
   const leases = askForLeases(parent)
   await ensureIdentity(identityPath(config))
   await describeImages()
+  const jobs = await openJobs({
+    stored: store.jobs,
+    expected,
+    madeBy: versionMadeBy(images),
+    start: (job, spec) => parent.send({ kind: 'start-job', job, spec }),
+    emit,
+    now: Date.now,
+  })
   const bootFiles = await openBootFiles(join(config.stateDir, 'bootonly'), await filesInUse(store.osimages))
 
   const keeper = openKeeper({
@@ -145,7 +155,7 @@ runChild(async ({ config }, parent) => {
         object: name,
       })
     const hostKey = request.acceptHostkey ?? sshhostkey ?? cloneHostKeys?.[0]
-    const job = jobs.start(request.image, {
+    const job = await jobs.start({
       kind: 'capture',
       node: name,
       host: ip,
@@ -157,17 +167,16 @@ runChild(async ({ config }, parent) => {
     return { job }
   }
 
-  async function jobEnded({ job, kind, fault, result }: Extract<ToMain, { type: 'job-ended' }>) {
-    const spec = jobs.end(job)
-    const about = { job, kind, ...(spec && { node: spec.node }) }
-    if (fault) {
-      const why = [fault.error, fault.what, fault.allowed].filter(Boolean).join('; ')
-      return emit('job.fail', { ...about, why })
-    }
+  async function jobEnded({ job: id, fault, result }: Extract<ToMain, { type: 'job-ended' }>) {
+    const job = jobs.running(id)
+    if (job && !fault) await takeOver(job).catch(report) // before anybody hears that it is there
+    await jobs.end(id, { ...(fault && { fault }), ...(result !== undefined && { result }) })
+  }
+
+  async function takeOver({ node, hostKey }: Job) {
     await describeImages()
     // The key that the capture was allowed to trust is the one to expect from now on.
-    if (spec?.hostKey) await rememberHostKey(spec.node, spec.hostKey)
-    emit('job.done', { ...about, result: result ?? '' })
+    if (hostKey) await rememberHostKey(node, hostKey)
   }
 
   async function rememberHostKey(name: NodeName, sshhostkey: string) {
@@ -190,28 +199,15 @@ runChild(async ({ config }, parent) => {
 const nodeSocket = (config: Config) => join(config.stateDir, 'run', 'node.sock')
 const identityPath = (config: Config) => config.ssh.identity ?? join(config.stateDir, 'ssh', 'id_ed25519')
 
-/** Jobs run in processes of their own that outlive a restart of this one; here is who waits for what. */
-function openJobs(parent: Parent) {
-  const running = new Map<string, JobSpec>()
-  function start(image: ImageName, spec: JobSpec): string {
-    const rival = [...running.values()].find((each) => each.image === image)
-    if (rival)
-      throw new UserError('the image is being captured', {
-        what: `${image} from ${rival.node}`,
-        object: image,
-        status: 409,
-      })
-    const job = randomBytes(6).toString('hex')
-    running.set(job, spec)
-    parent.send({ kind: 'start-job', job, spec })
-    return job
+/** The image store is the truth about what a capture made: its word to us may be lost. */
+function versionMadeBy({ list }: { list(): ImageVersion[] }) {
+  return ({ node, image, startedAt }: Job): string | undefined => {
+    const made = list().find(
+      ({ name, source, createdAt }) =>
+        name === image && source === node && Date.parse(createdAt) >= startedAt,
+    )
+    return made && versionName(made)
   }
-  function end(job: string): JobSpec | undefined {
-    const spec = running.get(job)
-    running.delete(job)
-    return spec
-  }
-  return { start, end }
 }
 
 /** The files of boot-only osimages. */

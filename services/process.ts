@@ -45,7 +45,8 @@ export type Up =
   | { kind: 'start-job'; job: string; spec: JobSpec }
 /** Supervisor to child. */
 export type Down =
-  | { kind: 'begin'; config: Config; coexist: boolean; spec?: JobSpec; job?: string }
+  /** `jobs`, to main: those that run, and those whose end it is told as soon as it is ready. */
+  | { kind: 'begin'; config: Config; coexist: boolean; spec?: JobSpec; job?: string; jobs?: string[] }
   | { kind: 'message'; body: ToMain | ToBoot }
   | { kind: 'stop' }
 

@@ -11,7 +11,14 @@ const backoffMs = { first: 100, most: 5000, healthyAfter: 10_000 }
 const queueLimit = 20_000 // messages kept for a process that is being restarted
 
 type Needs = { config: Config; log: (event: Event) => void; coexist?: boolean }
-type Child = { name: string; role: Role; process: ChildProcess; startedAt: number; ready: boolean }
+type Child = {
+  name: string
+  role: Role
+  process: ChildProcess
+  startedAt: number
+  ready: boolean
+  job: string | undefined
+}
 
 /**
  * Starts everything and resolves when all of it is ready.
@@ -40,15 +47,26 @@ export async function startServer({ config, log, coexist = false }: Needs) {
     const child = fork(join(import.meta.dirname, `${role}.ts`), [], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     })
-    const entry: Child = { name, role, process: child, startedAt: Date.now(), ready: false }
+    const entry: Child = { name, role, process: child, startedAt: Date.now(), ready: false, job: job?.id }
     children.set(name, entry)
     child.on('message', (message: Up) => receive(entry, message))
     child.on('error', () => {}) // a failed send; the exit that follows says it all
     child.on('exit', (code, signal) => exited(entry, code, signal, job))
     // Another DHCP server may come while we run: the boot process that is started again does not give way to it.
     const begin = { config, coexist: coexist || started }
-    tell(entry, { kind: 'begin', ...begin, ...(job && { job: job.id, spec: job.spec }) })
+    tell(entry, {
+      kind: 'begin',
+      ...begin,
+      ...(job && { job: job.id, spec: job.spec }),
+      ...(role === 'main' && { jobs: jobsToExpect() }),
+    })
     return entry
+  }
+
+  /** A job that ended while main was away is one that main still knows as running. */
+  function jobsToExpect(): string[] {
+    const running = [...children.values()].flatMap(({ job }) => job ?? [])
+    return [...running, ...queued.main.flatMap((body) => (body.type === 'job-ended' ? body.job : []))]
   }
 
   function tell(child: Child, message: Down) {
@@ -93,9 +111,12 @@ export async function startServer({ config, log, coexist = false }: Needs) {
     // The boot process becomes ready by what main tells it; main takes messages once it can act on them.
     const listens = child?.process.connected && (child.ready || to === 'boot')
     if (child && listens) return tell(child, { kind: 'message', body })
-    const queue = queued[to] as unknown[]
+    const queue = queued[to] as (ToMain | ToBoot)[]
     queue.push(body)
-    if (queue.length > queueLimit) queue.shift()
+    if (queue.length <= queueLimit) return
+    // Events were logged, and the boot process asks again for what it misses; how a job ended is said once.
+    const oldest = queue.shift()!
+    if (oldest.type === 'job-ended') queue.push(oldest)
   }
 
   function exited(

@@ -117,6 +117,9 @@ export function textLike(shape: RegExp, error: string): Kind<string> {
   }
 }
 
+/** The text of what is kept for a part of the product that is still to come: nobody shall wait for it to act. */
+export const later = (what: string, user: string) => `${what} (kept; used by ${user} when that comes)`
+
 /** Words that only people read. */
 export const remark = textLike(/^[^\x00-\x1f\x7f-\x9f\u2028\u2029\ufffd]{0,500}$/, 'not a text of one line')
 

@@ -21,7 +21,7 @@ export function openApi(server: string, user?: string) {
     const answer = text === '' ? undefined : parseAnswer(text)
     if (response.statusCode! < 400) return answer
     const { error = 'the server refused', what = `status ${response.statusCode}`, ...more } = answer ?? {}
-    throw new UserError(error, { what, ...more })
+    throw new UserError(error, { what, ...more, status: response.statusCode! })
   }
 
   async function listen(query: Query, signal: AbortSignal, lastId?: string): Promise<AsyncIterable<Seen>> {
@@ -94,6 +94,7 @@ function unreachable(server: string, error: NodeJS.ErrnoException): UserError {
     what: `${server}: ${reasons[error.code ?? ''] ?? error.message}`,
     allowed:
       'sysclone serve --config FILE running, as its user; --server SOCKET or SYSCLONE_SERVER names another',
+    status: 503,
   })
 }
 

@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { type Needs, type Shared, serverCommand } from './needs.ts'
+import { tableOf } from './table.ts'
 
 type Row = {
   name: string
@@ -25,31 +26,20 @@ export function lsimage(program: Command, { api, print }: Needs) {
           print.fault({ error: 'no such osimage', what: name, object: name })
       const shown = images.filter(({ name }) => names.length === 0 || names.includes(name))
       if (json) print.json(shown)
-      else for (const line of tableOf(shown)) print.line(line)
+      else print.line(tableOf(print, head, shown.map(cells)))
     })
 }
 
-/** Columns as wide as their widest cell; without rows, nothing. */
-function tableOf(images: Row[]): string[] {
-  if (images.length === 0) return []
-  const head = ['IMAGE', 'CAPTURED', 'FROM', 'ARCH', 'FIRMWARE', 'STORED', 'CONTENT', 'OS']
-  const cells = images.map((i) => [
-    `${i.name}:${i.version}`,
-    i.createdAt.slice(0, 16).replace('T', ' '),
-    i.source,
-    i.arch,
-    i.firmware,
-    megabytes(i.bytes),
-    megabytes(i.tarBytes),
-    i.os.name,
-  ])
-  const widths = head.map((_, column) => Math.max(...[head, ...cells].map((row) => row[column]!.length)))
-  return [head, ...cells].map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column]!))
-      .join('  ')
-      .trimEnd(),
-  )
-}
+const head = ['IMAGE', 'CAPTURED', 'FROM', 'ARCH', 'FIRMWARE', 'STORED', 'CONTENT', 'OS']
+const cells = (image: Row): string[] => [
+  `${image.name}:${image.version}`,
+  image.createdAt.slice(0, 16).replace('T', ' '),
+  image.source,
+  image.arch,
+  image.firmware,
+  megabytes(image.bytes),
+  megabytes(image.tarBytes),
+  image.os.name,
+]
 
 const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`

@@ -24,6 +24,7 @@ const commands: Record<string, () => Promise<Register>> = {
   imgcapture: async () => (await import('./imgcapture.ts')).imgcapture,
   lsimage: async () => (await import('./lsimage.ts')).lsimage,
   'import-cluster': async () => (await import('./import-cluster.ts')).importCluster,
+  jobs: async () => (await import('./jobs.ts')).jobs,
   audit: async () => (await import('./audit.ts')).audit,
   nodeset: async () => (await import('./nodeset.ts')).nodeset,
   watch: async () => (await import('./watch.ts')).watch,

@@ -1,5 +1,5 @@
 // What every command gets from main.ts, and the options that all commands share that talk to a server.
-import type { Command } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 import type { Api } from './api.ts'
 import type { Print } from './print.ts'
 
@@ -20,4 +20,11 @@ export function serverCommand(program: Command, usage: string, description: stri
     .description(description)
     .option('--server <socket>', "the server's socket (default: SYSCLONE_SERVER, /run/sysclone/api.sock)")
     .option('--json', 'print the result as JSON')
+}
+
+/** How many rows of a list. */
+export function parseCount(text: string): number {
+  const count = Number(text)
+  if (!/^[1-9]\d{0,5}$/.test(text) || count > 100_000) throw new InvalidArgumentError('Allowed: 1 to 100000.')
+  return count
 }

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { noderangeOf } from './files.ts'
 import { type Needs, type Shared, serverCommand } from './needs.ts'
+import { tableOf } from './table.ts'
 
 type Reading = { text: string; how: string; count: number; depth: number }
 
@@ -22,9 +23,11 @@ export function noderange(program: Command, { api, print }: Needs) {
       const { names, readings } = await api(server).get('/noderange', { expr })
       if (json) return print.json(explain ? { names, readings } : names)
       if (!explain) return print.line(names)
-      const width = Math.max(...readings.map(({ text, depth }: Reading) => text.length + 2 * depth))
-      for (const { text, how, count, depth } of readings as Reading[])
-        print.line(`${`${'  '.repeat(depth)}${text}`.padEnd(Math.min(width, 40))}  ${how} (${count})`)
+      const rows = (readings as Reading[]).map(({ text, how, count, depth }) => [
+        `${'  '.repeat(depth)}${text}`,
+        `${how} (${count})`,
+      ])
+      print.line(tableOf(print, [], rows))
       print.line(`= ${names.length} nodes`)
     })
 }

@@ -5,11 +5,12 @@ import type { ImageName } from '../../src/address.ts'
 import { parseImageName, parseNodeName } from '../../src/address.ts'
 import { type Fault, faultOf, UserError } from '../../src/fault.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
+import type { Job } from '../../src/job.ts'
 import { osimageFor } from '../../src/node/group.ts'
 import type { Node } from '../../src/node/node.ts'
 import type { AdminNeeds } from './admin-needs.ts'
 import { inRange, readRange } from './admin-range.ts'
-import { Capture, Deploy, Expression } from './admin-schemas.ts'
+import { Capture, Deploy, Expression, LastJobs, OneJob } from './admin-schemas.ts'
 
 /** The result for one object: what was done, or why it was not. */
 export type Result = { object: string; text: string } | { object: string; fault: Fault }
@@ -80,6 +81,19 @@ export function actionRoutes(app: FastifyInstance, needs: AdminNeeds) {
     return { job }
   })
 
+  typed.get('/jobs', { schema: { querystring: LastJobs } }, async ({ query: { last = '100' } }) => ({
+    jobs: (await store.jobs.list(Number(last))).map(shownJob),
+  }))
+  typed.get('/jobs/:job', { schema: { params: OneJob } }, async ({ params: { job: id } }) => {
+    const job = await store.jobs.get(id)
+    if (job) return { job: shownJob(job) }
+    throw new UserError('no such job', {
+      what: id,
+      allowed: 'those of sysclone jobs',
+      object: id,
+      status: 404,
+    })
+  })
   typed.get('/images', async () => ({ images: images.list().map(summary) }))
   typed.get('/leases', async () => ({ leases: await needs.leases() }))
 
@@ -110,6 +124,9 @@ async function resultOf(node: Node, act: () => Promise<string>): Promise<Result>
     return { object: node.name, fault: { ...faultOf(error), object: node.name } }
   }
 }
+
+/** The key that it may trust is asked of the node. */
+const shownJob = ({ hostKey: _, ...job }: Job) => job
 
 function summary(version: ImageVersion) {
   const {

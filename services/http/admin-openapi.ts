@@ -22,6 +22,11 @@ const rows: Record<string, [summary: string, answer: string]> = {
   'GET /noderange': ['The nodes that a noderange names', '{names: [name]}'],
   'POST /deployments': ['What nodes boot next', '{results: [{object, text} | {object, fault}]}'],
   'POST /captures': ['Capture a golden client as the next version of an osimage', '{job}'],
+  'GET /jobs': ['What runs in processes of its own, and what ran, oldest first', '{jobs: [Job]}'],
+  'GET /jobs/:job': [
+    'One of them',
+    '{job: {id, kind, node, image, state, startedAt, endedAt?, result?, fault?}}',
+  ],
   'GET /images': ['The versions in the image store', '{images: [...]}'],
   'GET /leases': ['The DHCP leases', '{leases: [...]}'],
   'GET /audit': [
@@ -55,7 +60,7 @@ function renderDocument(routes: RouteOptions[]) {
   for (const route of routes)
     for (const method of [route.method].flat())
       if (method !== 'HEAD')
-        paths[route.url] = { ...paths[route.url], [method.toLowerCase()]: operation(method, route) }
+        paths[pathOf(route)] = { ...paths[pathOf(route)], [method.toLowerCase()]: operation(method, route) }
   return {
     openapi: '3.1.0',
     info: {
@@ -68,6 +73,9 @@ function renderDocument(routes: RouteOptions[]) {
   }
 }
 
+/** fastify writes `/jobs/:job`, OpenAPI `/jobs/{job}`. */
+const pathOf = ({ url }: RouteOptions) => url.replace(/:(\w+)/g, '{$1}')
+
 function operation(method: string, { url, schema }: RouteOptions) {
   const [summary, answer] = rows[`${method} ${url}`] ?? [`${method} ${url}`, 'done']
   const type = url === '/events' ? 'text/event-stream' : 'application/json'
@@ -75,7 +83,10 @@ function operation(method: string, { url, schema }: RouteOptions) {
   return {
     operationId: `${method.toLowerCase()}${url.replace(/\W+(\w?)/g, (_, letter: string) => letter.toUpperCase())}`,
     summary,
-    ...(schema?.querystring !== undefined && { parameters: parameters(schema.querystring as Query) }),
+    ...(schema?.querystring !== undefined && {
+      parameters: parameters('query', schema.querystring as Query),
+    }),
+    ...(schema?.params !== undefined && { parameters: parameters('path', schema.params as Query) }),
     ...(schema?.body !== undefined && {
       requestBody: { required: true, content: { 'application/json': { schema: schema.body } } },
     }),
@@ -90,10 +101,10 @@ function operation(method: string, { url, schema }: RouteOptions) {
 }
 
 type Query = { properties?: Record<string, unknown>; required?: string[] }
-const parameters = ({ properties = {}, required = [] }: Query) =>
+const parameters = (where: 'query' | 'path', { properties = {}, required = [] }: Query) =>
   Object.entries(properties).map(([name, schema]) => ({
     name,
-    in: 'query',
+    in: where,
     required: required.includes(name),
     schema,
   }))

@@ -7,6 +7,8 @@
 //   GET    /noderange ?expr=              -> {names: [name], readings: [{text, how, count, depth}]}
 //   POST   /deployments        Deploy     -> {results: [{object, text} | {object, fault}]}
 //   POST   /captures           Capture    -> {job}
+//   GET    /jobs ?last=                   -> {jobs: [Job]}             oldest first
+//   GET    /jobs/ID                       -> {job: Job}
 //   GET    /images                        -> {images: [...]}
 //   GET    /leases                        -> {leases: [...]}
 //   GET    /audit ?object=&last=          -> {entries: [{time, who, what, object, before?, after?}]}  oldest first
@@ -93,11 +95,14 @@ export const Capture = Type.Object(
   },
   closed,
 )
-/** Without `last` the last 100. */
+const last = Type.String({ pattern: '^([1-9][0-9]{0,4}|100000)$' }) // a query is text
+/** Without `last` the last 100, as everywhere. */
+export const LastJobs = Type.Object({ last: Type.Optional(last) }, closed)
+export const OneJob = Type.Object({ job: name }, closed)
 export const LastChanges = Type.Object(
   {
     object: Type.Optional(Type.String({ minLength: 1, maxLength: 300 })),
-    last: Type.Optional(Type.String({ pattern: '^([1-9][0-9]{0,4}|100000)$' })), // a query is text
+    last: Type.Optional(last),
   },
   closed,
 )

@@ -26,6 +26,7 @@ const columns: Columns<Deployment> = {
   seq: number,
   reason: text,
 }
+const KEPT = 5 // of one node: the one that counts, and what came before it
 const open = ['armed', 'booting', 'installing']
 
 export function openDeploymentRows(db: Kysely<Tables>) {
@@ -47,12 +48,20 @@ export function openDeploymentRows(db: Kysely<Tables>) {
   const listOpen = async (): Promise<Deployment[]> =>
     records(await all().where('state', 'in', open).orderBy('armedAt').execute())
 
+  /** Writes one, and forgets the oldest of its node: every install leaves a row. */
   async function put(deployment: Deployment): Promise<void> {
     const row = toRow(columns, deployment)
     await db
       .insertInto('deployment')
       .values(row)
       .onConflict((c) => c.column('id').doUpdateSet(row))
+      .execute()
+    const its = db.selectFrom('deployment').select('id').where('node', '=', deployment.node)
+    const kept = its.orderBy('armedAt', 'desc').limit(KEPT)
+    await db
+      .deleteFrom('deployment')
+      .where('node', '=', deployment.node)
+      .where('id', 'not in', kept)
       .execute()
   }
 

@@ -1,7 +1,7 @@
 // Groups in the database: what is known of them besides their members, which are kept with the nodes.
 import type { Kysely } from 'kysely'
 import type { Group } from '../../src/node/group.ts'
-import { type Columns, fromRow, number, text, toRow } from './columns.ts'
+import { type Columns, fromRow, json, number, text, toRow } from './columns.ts'
 import type { Tables } from './tables.ts'
 
 const columns: Columns<Group> = {
@@ -9,6 +9,8 @@ const columns: Columns<Group> = {
   where: text,
   priority: number,
   osimage: text,
+  overrides: json,
+  exclude: json,
   usercomment: text,
 }
 

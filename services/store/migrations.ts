@@ -94,6 +94,18 @@ async function records(db: Kysely<any>) {
   await db.schema.createIndex('event_node').on('event').columns(['node', 'id']).execute()
 }
 
+/** What groups lay over an image, what xCAT says of osimages, and what runs in processes of their own. */
+async function overridesJobs(db: Kysely<any>) {
+  for (const column of ['overrides', 'exclude'])
+    await db.schema.alterTable('node_group').addColumn(column, 'text').execute()
+  const ofImages =
+    'exclude scrub postscripts postbootscripts pkglist pkgdir otherpkglist otherpkgdir template synclists partitionfile usercomment'
+  for (const column of ofImages.split(' '))
+    await db.schema.alterTable('osimage').addColumn(column, 'text').execute()
+  await table(db, 'job', 'id', 'kind node image state hostKey result fault', 'startedAt endedAt')
+  await db.schema.createIndex('job_started').on('job').column('startedAt').execute()
+}
+
 function table(db: Kysely<any>, name: string, key: string, texts: string, numbers: string) {
   const start = db.schema.createTable(name).addColumn(key, 'text', (c) => c.primaryKey().notNull())
   const words = (list: string) => list.split(' ').filter(Boolean)
@@ -110,4 +122,5 @@ export const migrations: Record<string, Migration> = {
   '0004-audit': { up: audit },
   '0005-more-of-nodes': { up: moreOfNodes },
   '0006-records': { up: records },
+  '0007-overrides-jobs': { up: overridesJobs },
 }

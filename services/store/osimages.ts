@@ -18,6 +18,18 @@ const columns: Columns<Osimage> = {
   initrd: json,
   kcmdline: text,
   files: json,
+  exclude: json,
+  scrub: json,
+  postscripts: json,
+  postbootscripts: json,
+  pkglist: json,
+  pkgdir: json,
+  otherpkglist: json,
+  otherpkgdir: json,
+  template: text,
+  synclists: json,
+  partitionfile: text,
+  usercomment: text,
 }
 
 export function openOsimages(db: Kysely<Tables>) {

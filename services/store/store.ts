@@ -11,6 +11,7 @@ import { openBoots } from './boots.ts'
 import { openDeploymentRows } from './deployments.ts'
 import { openEventRows } from './events.ts'
 import { openGroups } from './groups.ts'
+import { openJobRows } from './jobs.ts'
 import { migrations } from './migrations.ts'
 import { openNodes, placeOf, sealedIn } from './nodes.ts'
 import { openOsimages } from './osimages.ts'
@@ -31,6 +32,7 @@ export async function openStore(path: string) {
       bmcpassword &&
       ('clear' in bmcpassword ? bmcpassword.clear : secrets.open(placeOf(name), bmcpassword.sealed)),
     deployments: openDeploymentRows(db),
+    jobs: openJobRows(db),
     settings: openSettings(db),
     audit: openAudit(db),
     boots: await openBoots(db),

@@ -20,6 +20,7 @@ export type Tables = {
   node_group: Row
   osimage: Row
   deployment: Row
+  job: Row
   audit: Row
   boot_record: BootRecordRow
   boot_step: { boot: number; number: number; data: string } // JSON of a Step

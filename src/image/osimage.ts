@@ -3,8 +3,21 @@
 // a rescue system, a firmware tool, another installer.
 import type { Digest, ImageName } from '../address.ts'
 import type { Attribute, AttributeTable, Change } from '../attribute.ts'
-import { applyChange, field, kernelArguments, listOf, oneOf, shown, textLike } from '../attribute.ts'
+import {
+  applyChange,
+  field,
+  kernelArguments,
+  later,
+  listOf,
+  oneOf,
+  optionalListOf,
+  parsedBy,
+  remark,
+  shown,
+  textLike,
+} from '../attribute.ts'
 import { UserError } from '../fault.ts'
+import { parsePathPattern, parseScriptName, pathPatterns, scriptNames } from '../node/values.ts'
 import type { Arch, BlobRef, ImageVersion } from './version.ts'
 
 /** What a capture tells of an osimage; absent until its first one. */
@@ -21,6 +34,19 @@ export type Osimage = {
   profile?: string
   addkcmdline?: string
   captured?: Captured
+  exclude?: string[] // paths that captures leave out
+  scrub?: string[] // 'machine-id:keep': what captures do with an identity or a secret
+  postscripts?: string[]
+  postbootscripts?: string[]
+  // What xCAT installs packages by. Files of the server, and of no meaning for a clone:
+  pkglist?: string[]
+  pkgdir?: string[]
+  otherpkglist?: string[]
+  otherpkgdir?: string[]
+  template?: string
+  synclists?: string[]
+  partitionfile?: string // also 's:/path', a script
+  usercomment?: string
   // Of a boot-only osimage:
   provmethod?: 'boot' // absent: sysclone
   kernel?: string // path of a file on the server
@@ -42,6 +68,15 @@ const serverPath = {
   },
   print: String,
 }
+const serverPaths = optionalListOf(serverPath.parse)
+const scripts = optionalListOf(parseScriptName)
+/** xCAT marks a script that makes the partitions with `s:`. */
+const partitioning = parsedBy((text) => {
+  serverPath.parse(text.replace(/^s:/, ''))
+  return text
+})
+const scrubRule = textLike(/^[a-z0-9][a-z0-9-]{0,63}:(keep|regenerate|drop)$/, 'not a scrub rule')
+const unused = (what: string) => `${what} (kept; a clone has what its golden client has)`
 const provmethods = oneOf('sysclone', 'boot')
 const word = textLike(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'not a word')
 
@@ -73,6 +108,22 @@ const table = {
     kernelArguments,
     'kernel arguments: printable ASCII without quotes, \\ ` $',
   ),
+  exclude: field('exclude', optionalListOf(parsePathPattern), later(pathPatterns, 'captures')),
+  scrub: field(
+    'scrub',
+    optionalListOf(scrubRule.parse),
+    later('NAME:keep|regenerate|drop, as machine-id:keep, with commas between', 'captures'),
+  ),
+  postscripts: field('postscripts', scripts, later(scriptNames, 'post-install scripts')),
+  postbootscripts: field('postbootscripts', scripts, later(scriptNames, 'post-install scripts')),
+  synclists: field('synclists', serverPaths, later('files on the server, with commas between', 'updates')),
+  pkglist: field('pkglist', serverPaths, unused('files on the server, with commas between')),
+  pkgdir: field('pkgdir', serverPaths, unused('folders on the server, with commas between')),
+  otherpkglist: field('otherpkglist', serverPaths, unused('files on the server, with commas between')),
+  otherpkgdir: field('otherpkgdir', serverPaths, unused('folders on the server, with commas between')),
+  template: field('template', serverPath, unused('a file on the server')),
+  partitionfile: field('partitionfile', partitioning, unused('a file on the server, or s: and a file')),
+  usercomment: field('usercomment', remark, 'any text of one line'),
 } satisfies Record<string, Attribute<Osimage>>
 export const osimageAttributes: AttributeTable<Osimage> = table
 

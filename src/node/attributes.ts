@@ -15,6 +15,7 @@ import {
   field,
   flag,
   kernelArguments,
+  later,
   listOf,
   oneOf,
   optionalListOf,
@@ -39,6 +40,8 @@ import {
   parseGroupName,
   parsePathPattern,
   parseScriptName,
+  pathPatterns,
+  scriptNames,
   serial,
   speed,
   speeds,
@@ -47,9 +50,6 @@ import {
 } from './values.ts'
 
 const oneHost = 'an IPv4 address or a host name'
-const scripts = 'names of scripts, with commas between'
-// What nothing reads yet is kept for what will: the text says so, lest somebody waits for it to act.
-const later = (what: string, user: string) => `${what} (kept; used by ${user} when that comes)`
 
 const table = {
   groups: field('groups', listOf(parseGroupName), 'names of groups, with commas between'),
@@ -88,21 +88,21 @@ const table = {
   primarynic: field('primarynic', nic, later('an interface, a MAC address or mac', 'network set-up')),
   os: field('os', word, 'the name of the system, as debian12 (kept for people; an osimage knows its own)'),
   profile: field('profile', word, 'a word, as compute (kept for people; an osimage knows its own)'),
-  postscripts: field('postscripts', optionalListOf(parseScriptName), later(scripts, 'post-install scripts')),
+  postscripts: field(
+    'postscripts',
+    optionalListOf(parseScriptName),
+    later(scriptNames, 'post-install scripts'),
+  ),
   postbootscripts: field(
     'postbootscripts',
     optionalListOf(parseScriptName),
-    later(scripts, 'post-install scripts'),
+    later(scriptNames, 'post-install scripts'),
   ),
   xcatmaster: field('xcatmaster', host, later(oneHost, 'service nodes')),
   tftpserver: field('tftpserver', host, later(oneHost, 'service nodes')),
   nfsserver: field('nfsserver', host, later(oneHost, 'service nodes')),
   protect: field('protect', flag, later('1: updates leave this machine alone; 0', 'updates')),
-  exclude: field(
-    'exclude',
-    optionalListOf(parsePathPattern),
-    later('paths from the root, * in names, with commas between', 'updates'),
-  ),
+  exclude: field('exclude', optionalListOf(parsePathPattern), later(pathPatterns, 'updates')),
   usercomment: field('usercomment', remark, 'any text of one line'),
   // xCAT stores the osimage's name here; it is the same fact, so it is kept once.
   provmethod: shown((node) => node.osimage, 'the osimage of the node'),

@@ -3,17 +3,20 @@
 import type { ImageName, NodeName } from '../address.ts'
 import { parseImageName } from '../address.ts'
 import type { AttributeTable, Change } from '../attribute.ts'
-import { applyChange, field, parsedBy, remark, wholeNumber } from '../attribute.ts'
+import { applyChange, field, later, optionalListOf, parsedBy, remark, wholeNumber } from '../attribute.ts'
 import { UserError } from '../fault.ts'
 import { parseSelections, printSelections, selectsAll } from '../selection.ts'
 import { nodeAttributes } from './attributes.ts'
 import type { Node } from './node.ts'
+import { parseOverrideName, parsePathPattern, pathPatterns } from './values.ts'
 
 export type Group = {
   name: string
   where?: string // makes the group dynamic
   priority?: number // where groups disagree: the lowest wins, none comes last
   osimage?: ImageName // for nodes that have none of their own
+  overrides?: string[] // file trees that are laid over the image; the first one counts most
+  exclude?: string[] // paths that updates leave alone
   usercomment?: string
 }
 /** A group with its members, as it is shown and changed. */
@@ -43,6 +46,12 @@ export function groupAttributes(expand: (noderange: string) => NodeName[]): Attr
     where: field('where', where, "makes it dynamic: 'arch==x86_64', several with :: between"),
     priority: field('priority', wholeNumber(0, 1_000_000), 'where groups disagree the lowest number wins'),
     osimage: field('osimage', parsedBy(parseImageName), 'an osimage, for nodes that have none themselves'),
+    overrides: field(
+      'overrides',
+      optionalListOf(parseOverrideName),
+      'folders of STATEDIR/overrides whose files are laid over the image; the first one counts most',
+    ),
+    exclude: field('exclude', optionalListOf(parsePathPattern), later(pathPatterns, 'updates')),
     usercomment: field('usercomment', remark, 'any text of one line'),
   }
 }
@@ -84,17 +93,40 @@ function selected(where: string, nodes: readonly Node[]): NodeName[] {
   return nodes.filter(selectsAll(nodeAttributes, parseSelections(where), noNode)).map(({ name }) => name)
 }
 
+/** The groups of a node that somebody defined, the foremost first: the lowest priority number, then by name. */
+function foremostOf(node: Node, defined: readonly Group[]): Group[] {
+  const isIn = ({ name, where }: Group) =>
+    where === undefined ? node.groups.includes(name) : selected(where, [node]).length > 0
+  const rank = ({ priority = Number.MAX_SAFE_INTEGER }: Group) => priority
+  return defined.filter(isIn).sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1))
+}
+
 /** The osimage of a node, or else that of its foremost group which has one. */
 export function osimageFor(node: Node, defined: readonly Group[]): ImageName | undefined {
   if (node.osimage !== undefined) return node.osimage
-  const its = defined.filter(
-    ({ name, osimage, where }) =>
-      osimage !== undefined &&
-      (where === undefined ? node.groups.includes(name) : selected(where, [node]).length > 0),
+  const having = defined.filter(({ osimage }) => osimage !== undefined)
+  return foremostOf(node, having)[0]?.osimage
+}
+
+export type Override = { name: string; of: string; must: boolean }
+
+/**
+ * The file trees that are laid over an image for a node, in the order in which they are laid, so that later ones win: that
+ * of the image, of all nodes, of its groups (the foremost last), and its own. Those of groups were asked for by name and
+ * must be there; the others are used when they are.
+ */
+export function overridesFor(node: Node, image: ImageName, defined: readonly Group[]): Override[] {
+  const having = defined.filter(({ overrides }) => overrides !== undefined)
+  const ofGroups = foremostOf(node, having).flatMap(({ name: group, overrides = [] }) =>
+    overrides.map((name) => ({ name, of: `group ${group}`, must: true })),
   )
-  const rank = ({ priority = Infinity }: Group) => priority
-  its.sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1))
-  return its[0]?.osimage
+  const foremost = ofGroups.filter(({ name }, i) => ofGroups.findIndex((each) => each.name === name) === i)
+  return [
+    { name: image, of: 'its image', must: false },
+    { name: 'all', of: 'all nodes', must: false },
+    ...foremost.reverse(),
+    { name: node.name, of: 'the node', must: false },
+  ]
 }
 
 /** A dynamic group computes its members: no node may name it. */

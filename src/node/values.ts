@@ -55,6 +55,7 @@ export const uuid = parsedBy((text) => {
 })
 export const serial = textLike(/^[ -~]{1,64}$/, 'not a serial number')
 
+export const scriptNames = 'names of scripts, with commas between'
 /** A file in one folder: no path, no hidden file, nothing that looks like an option. */
 export function parseScriptName(text: string): string {
   if (!/^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/.test(text)) throw refused('not the name of a script', text)
@@ -71,6 +72,13 @@ export const nic = parsedBy((text) => {
   }
 })
 
+/** A folder beside others: no path, no hidden folder. */
+export function parseOverrideName(text: string): string {
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(text)) throw refused('not the name of an override', text)
+  return text
+}
+
+export const pathPatterns = 'paths from the root, * in names, with commas between'
 export function parsePathPattern(text: string): string {
   const isPath = /^(\/[^/\x00-\x1f\x7f-\x9f,|\ufffd]+)+\/?$/.test(text) && text.length <= 1000
   if (!isPath || text.split('/').some((part) => part === '.' || part === '..'))

@@ -6,11 +6,13 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Emit } from '../../services/emit.ts'
 import { startAdmin } from '../../services/http/admin.ts'
+import type { AdminNeeds } from '../../services/http/admin-needs.ts'
 import type { EventLog } from '../../services/record/event-log.ts'
 import { openStore, type Store } from '../../services/store/store.ts'
 import type { Digest, ImageName, Ipv4, NodeName } from '../../src/address.ts'
 import { UserError } from '../../src/fault.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
+import type { Job } from '../../src/job.ts'
 import { testEvents } from '../http/test-events.ts'
 
 const main = join(import.meta.dirname, '../../services/cli/main.ts')
@@ -35,13 +37,25 @@ let store: Store
 let admin: Awaited<ReturnType<typeof startAdmin>>
 let events: EventLog
 let emit: Emit
+let watchers: Set<unknown>
 let captureEnds: () => void = () => {}
+const captureJob: Job = {
+  id: 'j0',
+  kind: 'capture',
+  node: 'n1' as NodeName,
+  image: 'img' as ImageName,
+  state: 'running',
+  startedAt: 1,
+}
 
 beforeAll(async () => {
   store = await openStore(join(folder, 'db'))
   await store.osimages.put({ name: 'img' as ImageName, profile: 'compute' })
-  ;({ events, emit } = await testEvents(store))
-  admin = await startAdmin({
+  ;({ events, emit, watchers } = await testEvents(store))
+  admin = await startAdmin(needs())
+})
+function needs(): AdminNeeds {
+  return {
     socket,
     store,
     networks: [{ interface: 'eth1', subnet: { base: 0x0a000000, prefix: 24 }, address: '10.0.0.1' as Ipv4 }],
@@ -68,8 +82,8 @@ beforeAll(async () => {
     nodesChanged: () => {},
     events,
     emit,
-  })
-})
+  }
+}
 beforeEach(async () => {
   await store.nodes.remove((await store.nodes.list()).map(({ name }) => name))
   await store.nodes.putMany(
@@ -187,6 +201,44 @@ test('lsimage lists versions', async () => {
   expect(await run(['lsimage', 'none'])).toEqual({ code: 1, out: '', err: 'none: no such osimage (none)\n' })
 })
 
+test('jobs: what runs, and how the last ones ended', async () => {
+  const at = new Date(2026, 0, 2, 3, 4, 5).getTime()
+  const failed = { error: 'the job died', what: 'exit code 1' }
+  await store.jobs.put({
+    ...captureJob,
+    id: 'j7',
+    startedAt: at,
+    endedAt: at + 3_723_000,
+    state: 'done',
+    result: 'img:7',
+  })
+  await store.jobs.put({
+    ...captureJob,
+    id: 'j8',
+    startedAt: at + 1,
+    endedAt: at + 61_001,
+    state: 'failed',
+    fault: failed,
+  })
+  await store.jobs.put({ ...captureJob, id: 'j9', startedAt: at + 2 })
+  expect((await run(['jobs'])).out).toBe(
+    lines(
+      'JOB  KIND     NODE  IMAGE  STATE    STARTED              TOOK     RESULT',
+      'j7   capture  n1    img    done     2026-01-02 03:04:05  1:02:03  img:7',
+      'j8   capture  n1    img    failed   2026-01-02 03:04:05  1:01     the job died; exit code 1',
+      'j9   capture  n1    img    running  2026-01-02 03:04:05',
+    ),
+  )
+  expect((await run(['jobs', '--last', '2', '--running', '--json'])).out).toMatch(
+    /^\[\n {2}\{\n {4}"id": "j9",/,
+  )
+  expect(await run(['jobs', '--last', '0'])).toMatchObject({
+    code: 2,
+    err: expect.stringMatching(/Allowed: 1 to 100000/),
+  })
+  for (const id of ['j7', 'j8', 'j9']) await store.jobs.put({ ...captureJob, id, state: 'done' })
+})
+
 describe('imgcapture', () => {
   const words = ['imgcapture', 'n1', '-t', 'sysclone', '-o', 'img']
   const step = (phase: string, percent: number) => emit('capture.progress', { job: 'j1', phase, percent })
@@ -201,16 +253,15 @@ describe('imgcapture', () => {
         ['publish', 99],
       ] as const)
         step(phase, percent)
-      emit('capture.done', { job: 'j1', image: 'img', version: 3, bytes: 7 })
-      emit('job.done', { job: 'j1', kind: 'capture' })
+      emit('job.done', { job: 'j1', kind: 'capture', result: 'img:2' })
     }
     expect(await run(words)).toEqual({
       code: 0,
-      out: lines('probe 0%', 'copy 1%', 'copy 12%', 'publish 99%', 'n1: captured as img:3'),
+      out: lines('probe 0%', 'copy 1%', 'copy 12%', 'publish 99%', 'n1: captured as img:2'),
       err: '',
     })
     const { out } = await run([...words, '--json'])
-    expect(JSON.parse(out)).toEqual({ job: 'j1', image: 'img', version: 3, bytes: 7 })
+    expect(JSON.parse(out)).toEqual({ job: 'j1', image: 'img', version: 2, bytes: 300_000_000 })
   })
 
   test('fails with the reason, which cannot play with the terminal', async () => {
@@ -233,9 +284,57 @@ describe('imgcapture', () => {
     expect(await run(words, { onStart })).toEqual({
       code: 1,
       out: 'copy 5%\n',
-      err: 'n1: not waited for (the server goes on with job j1; allowed: lsimage shows the version once it is there)\n',
+      err: 'n1: not waited for (the server goes on with job j1; allowed: sysclone jobs shows it)\n',
     })
   })
+
+  /** As a main process that is killed: nobody says goodbye, and another one listens a second later. */
+  async function restart() {
+    await admin.close()
+    await new Promise((done) => setTimeout(done, 1000))
+    admin = await startAdmin(needs())
+  }
+  const job: Job = { ...captureJob, id: 'j1', state: 'running' }
+
+  test('a server that is started again is waited for: the job goes on', async () => {
+    await store.jobs.put(job)
+    captureEnds = async () => {
+      step('copy', 20)
+      await restart()
+      const end = setInterval(() => {
+        if (watchers.size < 1) return // the command
+        clearInterval(end)
+        step('copy', 60)
+        emit('job.done', { job: 'j1', kind: 'capture', result: 'img:2' })
+      }, 20)
+    }
+    expect(await run(words)).toEqual({
+      code: 0,
+      out: lines('copy 20%', 'waiting for the server 20%', 'copy 60%', 'n1: captured as img:2'),
+      err: '',
+    })
+  })
+
+  for (const [how, end, expected] of [
+    ['well', { state: 'done', result: 'img:2' }, { code: 0, out: /n1: captured as img:2\n$/, err: /^$/ }],
+    [
+      'badly',
+      { state: 'failed', fault: { error: 'the job died', what: 'exit code 1' } },
+      { code: 1, out: /^copy 20%/, err: /^n1: the capture failed \(the job died; exit code 1\)\n$/ },
+    ],
+  ] as const)
+    test(`a job that ended ${how} while nobody answered`, async () => {
+      await store.jobs.put(job)
+      captureEnds = async () => {
+        step('copy', 20)
+        await store.jobs.put({ ...job, ...end, endedAt: 2 })
+        await restart()
+      }
+      const { code, out, err } = await run(words)
+      expect(code).toBe(expected.code)
+      expect(out).toMatch(expected.out)
+      expect(err).toMatch(expected.err)
+    })
 
   test('a refusal ends it at once', async () => {
     expect(await run(['imgcapture', 'n9', '-o', 'img'])).toMatchObject({

@@ -411,7 +411,7 @@ test('bash completes commands, options, types, attributes and names', async () =
     return stdout.trim()
   }
   expect(await complete('sysclone', 'mk')).toBe('mkdef')
-  expect(await complete('sysclone', 'lsdef', '--')).toBe('--server --json --help')
+  expect(await complete('sysclone', 'lsdef', '--')).toBe('--server --json --table --help')
   expect(await complete('lsdef', '-t', 'g')).toBe('group')
   expect(await complete('sysclone', 'mkdef', '-o', 'x', 'inst')).toBe(
     'installdisk= installretries= installnic=',

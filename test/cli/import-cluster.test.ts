@@ -101,9 +101,9 @@ test('audit: who changed what, from what to what', async () => {
   const { code, out } = await run('audit')
   expect(code).toBe(0)
   expect(out.split('\n').map((line) => line.replace(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d /, ''))).toEqual([
-    'local:alice chdef node n1 groups: compute -> compute,rack1',
-    'local:alice chdef node n3 groups: - -> rack1',
-    'local:alice nodeset offline n1 currstate: boot -> offline',
+    'local:alice  chdef node       n1  groups: compute -> compute,rack1',
+    'local:alice  chdef node       n3  groups: - -> rack1',
+    'local:alice  nodeset offline  n1  currstate: boot -> offline',
     '',
   ])
   const one = await run('audit', '--object', 'n1', '--last', '1', '--json')

@@ -51,8 +51,45 @@ test('a new version replaces what was captured and keeps what a person set', () 
 test('what a capture says is not set by hand', () => {
   for (const attribute of ['rootimgdir', 'digest', 'version', 'osarch'])
     expect(() => changeOsimage({ name: version.name }, { op: 'set', attrs: { [attribute]: 'x' } })).toThrow(
-      `img: only the server sets this attribute (${attribute}; allowed: provmethod kernel initrd kcmdline profile addkcmdline)`,
+      `img: only the server sets this attribute (${attribute}; allowed: provmethod kernel initrd kcmdline profile addkcmdline `,
     )
+})
+
+test('what xCAT says of an osimage is kept, in its one form', () => {
+  const attrs = {
+    exclude: '/var/log/*, /srv',
+    scrub: 'machine-id:keep,ssh-host-keys:regenerate',
+    postscripts: 'syslog,otherpkgs',
+    postbootscripts: 'otherpkgs',
+    synclists: '/install/custom/img.synclist',
+    pkglist: '/a/compute.pkglist, /a/more.pkglist',
+    pkgdir: '/install/centos7.8/x86_64',
+    otherpkglist: '/opt/xcat/share/xcat/install/rh/sysclone.rhels6.x86_64.otherpkgs.pkglist',
+    otherpkgdir: '/install/post/otherpkgs/rhels6.4/x86_64',
+    template: '/opt/xcat/share/xcat/install/rh/compute.rhels6.tmpl',
+    partitionfile: 's:/install/custom/parts.sh',
+    usercomment: 'made in May',
+  }
+  const image = changeOsimage({ name: version.name }, { op: 'set', attrs })
+  expect(printAttributes(osimageAttributes, image)).toMatchObject({
+    ...attrs,
+    exclude: '/var/log/*,/srv',
+    pkglist: '/a/compute.pkglist,/a/more.pkglist',
+  })
+  const more = { op: 'add', attrs: { otherpkgdir: '/install/post/otherpkgs/more' } } as const
+  expect(changeOsimage(image, more).otherpkgdir).toHaveLength(2)
+  const none = Object.fromEntries(Object.keys(attrs).map((name) => [name, '']))
+  expect(changeOsimage(image, { op: 'set', attrs: none })).toEqual({ name: 'img' })
+  for (const [name, wrong] of Object.entries({
+    exclude: 'var/log',
+    scrub: 'machine-id:maybe',
+    postscripts: '../x',
+    pkglist: 'relative',
+    partitionfile: 's:parts',
+    template: '/a\nb',
+    usercomment: 'a\nb',
+  }))
+    expect(() => changeOsimage(image, set({ [name]: wrong })), name).toThrow(`img: ${name}: not `)
 })
 
 const rescue: Osimage = { name: 'rescue' as ImageName }

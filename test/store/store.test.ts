@@ -6,6 +6,7 @@ import fc from 'fast-check'
 import { Kysely, sql } from 'kysely'
 import { Migrator } from 'kysely/migration'
 import { afterAll, expect, onTestFinished, test } from 'vitest'
+import { openJobRows } from '../../services/store/jobs.ts'
 import { migrations } from '../../services/store/migrations.ts'
 import { sqliteDialect } from '../../services/store/sqlite.ts'
 import { openStore } from '../../services/store/store.ts'
@@ -13,6 +14,7 @@ import type { Tables } from '../../services/store/tables.ts'
 import type { Digest, ImageName, Ipv4, Mac, NodeName } from '../../src/address.ts'
 import type { Deployment } from '../../src/deploy/deployment.ts'
 import type { Osimage } from '../../src/image/osimage.ts'
+import { ended, type Job } from '../../src/job.ts'
 import type { Node } from '../../src/node/node.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'sysclone-store-'))
@@ -23,6 +25,13 @@ async function newStore(path = newPath()) {
   const store = await openStore(path)
   onTestFinished(() => store.close())
   return store
+}
+
+/** A database with all tables, which nobody holds. */
+async function migratedPath() {
+  const path = newPath()
+  await (await openStore(path)).close()
+  return path
 }
 
 const mac = (n: number) => `52:54:00:00:00:${n.toString(16).padStart(2, '0')}` as Mac
@@ -217,6 +226,18 @@ test('osimages: all or none, and all fields come back', async () => {
     name: 'img' as ImageName,
     profile: 'compute',
     addkcmdline: 'quiet',
+    exclude: ['/a'],
+    scrub: ['machine-id:keep'],
+    postscripts: ['a'],
+    postbootscripts: ['b'],
+    pkglist: ['/c'],
+    pkgdir: ['/d'],
+    otherpkglist: ['/e'],
+    otherpkgdir: ['/f'],
+    template: '/g',
+    synclists: ['/h'],
+    partitionfile: 's:/i',
+    usercomment: 'j',
     captured: {
       osarch: 'x86_64',
       osvers: 'debian12',
@@ -261,6 +282,47 @@ test('deployments: every field, the newest of a node, the open ones', async () =
   expect((await deployments.get('2'))?.percent).toBe(41)
   await deployments.remove('2')
   expect(await deployments.ofNode('n1' as NodeName)).toEqual(old)
+})
+
+test('deployments: the oldest of a node are forgotten, those of others stay', async () => {
+  const { deployments } = await newStore()
+  await deployments.put(deployment('other', { node: 'n2' as NodeName, armedAt: 0, state: 'booted' }))
+  for (let i = 1; i <= 8; i++)
+    await deployments.put(deployment(`d${i}`, { armedAt: i, state: i < 8 ? 'booted' : 'armed' }))
+  expect((await deployments.list()).map(({ id }) => id)).toEqual(['other', 'd4', 'd5', 'd6', 'd7', 'd8'])
+})
+
+test('jobs: every field; of those that ended the oldest are forgotten, one that runs never', async () => {
+  const db = new Kysely<Tables>({ dialect: sqliteDialect(await migratedPath()) })
+  onTestFinished(() => db.destroy())
+  const jobs = openJobRows(db, 3)
+  const job: Job = {
+    id: 'a',
+    kind: 'capture',
+    node: 'n1' as NodeName,
+    image: 'img' as ImageName,
+    hostKey: 'SHA256:x',
+    state: 'running',
+    startedAt: 1,
+  }
+  await jobs.put(job)
+  for (let i = 2; i <= 6; i++)
+    await jobs.put(ended({ ...job, id: `b${i}`, startedAt: i }, { result: `img:${i}` }, i + 10))
+  const failed = ended({ ...job, id: 'c', startedAt: 7 }, { fault: { error: 'e', what: 'w' } }, 20)
+  await jobs.put(failed)
+  expect((await jobs.list(10)).map(({ id }) => id)).toEqual(['a', 'b5', 'b6', 'c'])
+  expect((await jobs.list(2)).map(({ id }) => id)).toEqual(['b6', 'c'])
+  expect(await jobs.listRunning()).toEqual([job])
+  expect(await jobs.get('c')).toEqual(failed)
+  expect(await jobs.get('b6')).toEqual({
+    ...job,
+    id: 'b6',
+    startedAt: 6,
+    endedAt: 16,
+    state: 'done',
+    result: 'img:6',
+  })
+  expect(await jobs.get('b2')).toBeUndefined()
 })
 
 test('settings', async () => {
@@ -309,7 +371,15 @@ test('a database of the first version is brought up to date, with what is in it'
 
 test('groups: every field comes back', async () => {
   const { groups, atomically } = await newStore()
-  const whole = { name: 'a', where: 'arch==', priority: 0, osimage: 'img' as ImageName, usercomment: 'x' }
+  const whole = {
+    name: 'a',
+    where: 'arch==',
+    priority: 0,
+    osimage: 'img' as ImageName,
+    usercomment: 'x',
+    overrides: ['o1', 'o2'],
+    exclude: ['/a'],
+  }
   await groups.put({ name: 'b' })
   await groups.put(whole)
   expect(await groups.list()).toEqual([whole, { name: 'b' }])
