@@ -6,12 +6,13 @@ import { type Fault, UserError } from '../fault.ts'
 import { spellNames } from '../noderange.ts'
 import { type Element, parseXml } from '../xml.ts'
 import type { AddressRange } from './network.ts'
-import { parseGroupName } from './values.ts'
+import { parseGroupName, parseOverrideName } from './values.ts'
 
 export type ClusterGroup = {
   name: string
   priority?: number
   image?: ImageName
+  overrides: string[] // the first one counts most
   nodes: NodeName[]
   ranges: AddressRange[]
 }
@@ -38,13 +39,18 @@ const rows: Record<string, Row> = {
   node: addNodes,
   dynamic_node: addNodes, // a machine that SystemImager put into the group by itself
   'ip-range': (draft, text) => ({ ...draft, ranges: [...draft.ranges, parsePool(text)] }),
-  override: () => undefined,
+  override: addOverrides,
   domain: () => undefined,
 }
 
 function addNodes(draft: Draft, text: string): Draft {
   const names = words(text)
   return names.length === 0 ? draft : { ...draft, nodes: [...draft.nodes, ...spellNames(names.join())] }
+}
+
+function addOverrides(draft: Draft, text: string): Draft {
+  const overrides = [...draft.overrides, ...words(text).map(parseOverrideName)]
+  return { ...draft, overrides: [...new Set(overrides)] }
 }
 
 function parsePriority(text: string): number {
@@ -60,7 +66,7 @@ export function parseCluster(text: string, file: string): Cluster {
   const groups: ClusterGroup[] = []
   for (const element of root.children) {
     if (element.name === 'group') readGroup(element)
-    else if (element.name === 'override') left.push(`override ${element.text.trim()} of all nodes`)
+    else if (element.name === 'override') readGlobal(words(element.text))
     else if (element.name !== 'master' && element.name !== 'name')
       unknown(element, 'master name override group')
   }
@@ -68,8 +74,14 @@ export function parseCluster(text: string, file: string): Cluster {
   if (first) throw new UserError(first.error, first, others)
   return { groups: groups.sort(foremost), left }
 
+  /** What is laid over all nodes has one name here. */
+  function readGlobal(names: string[]) {
+    for (const name of names)
+      if (name !== 'all') left.push(`override ${name} of all nodes: its files belong into overrides/all here`)
+  }
+
   function readGroup(group: Element) {
-    let draft: Draft = { name: '', nodes: [], ranges: [], left: [] }
+    let draft: Draft = { name: '', overrides: [], nodes: [], ranges: [], left: [] }
     for (const element of group.children) draft = readElement(draft, element)
     const { left: more, ...made } = draft
     const twice = groups.some(({ name }) => name === made.name)
@@ -131,10 +143,11 @@ export function planImport({ groups }: Cluster, known: KnownNode[], osimages: st
       const merged = [...new Set([...before, ...its.map((group) => group.name)])]
       return { type: 'node', name, attrs: { groups: merged.join() } }
     }),
-    ...groups.map(({ name, priority, image }): Definition => {
+    ...groups.map(({ name, priority, image, overrides }): Definition => {
       const attrs = {
         ...(priority !== undefined && { priority: `${priority}` }),
         ...(image && { osimage: image }),
+        ...(overrides.length > 0 && { overrides: overrides.join() }),
       }
       return { type: 'group', name, attrs }
     }),

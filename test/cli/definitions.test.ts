@@ -102,6 +102,19 @@ test('groups: static, dynamic, shown, used, removed', async () => {
   expect((await run(['lsdef', 'n1', '-i', 'groups'])).out).toContain('groups=compute\n')
 })
 
+test('lsdef -s, -c, --table: names, lines by themselves, a table', async () => {
+  const out = async (...words: string[]) => (await run(['lsdef', ...words])).out
+  await run(['chdef', 'n[1-2]', 'groups=all,compute', 'arch=x86_64'])
+  expect(await out('n1', '-s')).toBe(lines('n1  (node)'))
+  expect(await out('n[1-2]', '-c', '-i', 'arch,ip')).toBe(
+    lines('n1: arch=x86_64', 'n1: ip=', 'n2: arch=x86_64', 'n2: ip='),
+  )
+  expect(await out('n[1-2]', '--table', '-i', 'groups,ip,arch')).toBe(
+    lines('NODE  GROUPS       IP  ARCH', 'n1    all,compute      x86_64', 'n2    all,compute      x86_64'),
+  )
+  expect(await out('-t', 'group', '--table')).toMatch(/^GROUP +OSIMAGE +PRIORITY +WHERE +MEMBERS\n/)
+})
+
 test('-w: several selections must hold; they change and remove too', async () => {
   await run(['chdef', 'n[1-2]', 'arch=x86_64'])
   await run(['chdef', 'n2', 'lock=1'])

@@ -9,10 +9,13 @@ const file = `<?xml version='1.0' standalone='yes'?>
   <master>imageserver</master>
   <name>all</name>
   <override>all</override>
+  <override>base</override>
   <group>
     <name>compute</name>
     <image>img</image>
     <override>compute</override>
+    <override>ntp dns
+      compute</override>
     <node>n001-n003</node>
     <node>
       n010 n011
@@ -43,7 +46,8 @@ test('groups: the lowest number first, equal ones by name, without a number last
     ['login', 10, 'img-login', 'n003'],
     ['compute', undefined, 'img', 'n001,n002,n003,n010,n011'],
   ])
-  expect(left).toEqual(['override all of all nodes', 'override compute of group compute'])
+  expect(left).toEqual(['override base of all nodes: its files belong into overrides/all here'])
+  expect(groups[3]!.overrides).toEqual(['compute', 'ntp', 'dns'])
 })
 
 test('the import: images of groups, nodes with their groups, the choice shown where groups disagree', () => {
@@ -68,7 +72,7 @@ test('the import: images of groups, nodes with their groups, the choice shown wh
     'group rack1 priority=1',
     'group gpu priority=10&osimage=img-gpu',
     'group login priority=10&osimage=img-login',
-    'group compute osimage=img',
+    'group compute osimage=img&overrides=compute,ntp,dns',
   ])
   expect(choices.find(({ node }) => node === 'n003')).toEqual({
     node: 'n003',
@@ -92,6 +96,7 @@ test('everything that is wrong is named with its line', () => {
   <node>n1.example.org</node>
   <image>../img</image>
   <ip-range>10.0.0.9-10.0.0.1</ip-range>
+  <override>../x</override>
   <colour/>
 </group>
 <group><name>g</name></group>
@@ -112,8 +117,9 @@ test('everything that is wrong is named with its line', () => {
     'f:6 not a node name',
     'f:7 not an osimage name',
     'f:8 not a range of addresses',
-    'f:9 no such element',
-    'f:11 the group is there twice',
-    'f:12 no such element',
+    'f:9 not the name of an override',
+    'f:10 no such element',
+    'f:12 the group is there twice',
+    'f:13 no such element',
   ])
 })

@@ -186,6 +186,25 @@ test('a golden client that does not answer: named, and no image appears', () => 
   expect(world.sysclone('lsimage').out).not.toContain('other')
 })
 
+test('main killed -9 during a capture: the capture goes on, imgcapture waits for main and says how it ended', async () => {
+  const machine = await world.spawnSilent(thief, 2222)
+  try {
+    world.sysclone('mkdef', '-o', 'quiet', `ip=${thief}`, 'sshport=2222')
+    const capture = world.spawnSysclone('imgcapture', 'quiet', '-o', 'other')
+    await until('the capture runs', () => world.pids('job').length === 1)
+    const [main] = world.pids('main')
+    process.kill(main!, 'SIGKILL')
+    await until('the command has seen it', () => capture.said.out.includes('waiting for the server'))
+    machine.kill()
+    expect(await capture.ended).toBe(1)
+    expect(capture.said.err).toMatch(/^quiet: the capture failed \(.*10\.99\.0\.66:2222/)
+    const [job] = JSON.parse(world.sysclone('jobs', '--last', '1', '--json').out)
+    expect(job).toMatchObject({ node: 'quiet', image: 'other', state: 'failed' })
+  } finally {
+    machine.kill()
+  }
+}, 60_000)
+
 test('a second server on the same socket is refused', () => {
   const config = join(world.folder, 'second.yaml')
   const text = `stateDir: ${world.stateDir}\nnetworks: [{ interface: br0, subnet: 10.99.0.0/24, address: 10.99.0.1 }]\n`

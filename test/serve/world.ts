@@ -78,6 +78,23 @@ export async function openWorld({ network = '' } = {}) {
 
   /** The command line as a person uses it. */
   const sysclone = (...words: string[]) => command([process.execPath, main, ...words])
+  /** The same, while other things happen; `read` is what it has said. */
+  function spawnSysclone(...words: string[]) {
+    const env = { ...process.env, SYSCLONE_SERVER: socket }
+    const child = spawn(process.execPath, [main, ...words], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    const said = { out: '', err: '' }
+    child.stdout.on('data', (text) => (said.out += text))
+    child.stderr.on('data', (text) => (said.err += text))
+    const ended = new Promise<number | null>((done) => child.once('close', done))
+    return { said, ended }
+  }
+  /** A machine that takes connections and says nothing, until it is killed. */
+  async function spawnSilent(address: string, port: number) {
+    const code = `require('net').createServer(() => {}).listen(${port}, '${address}', () => console.log('up'))`
+    const child = spawn(inside[0]!, [...inside.slice(1), process.execPath, '-e', code])
+    await new Promise((up) => child.stdout.once('data', up))
+    return child
+  }
   /** A server that is expected to refuse to start. */
   const serveOnce = (config: string) =>
     command([...inside, process.execPath, main, 'serve', '--config', config])
@@ -162,6 +179,8 @@ export async function openWorld({ network = '' } = {}) {
     stop,
     events,
     sysclone,
+    spawnSysclone,
+    spawnSilent,
     serveOnce,
     curl,
     post,
