@@ -4,7 +4,7 @@ import { startBlobServer } from './http/blob.ts'
 import { runChild } from './process.ts'
 
 runChild(async ({ config }, { emit }) => {
-  const folders = ['images', 'bootfiles', 'bootonly'].map((name) =>
+  const folders = ['images', 'bootfiles', 'bootonly', 'packed'].map((name) =>
     join(config.stateDir, name, 'blobs', 'sha256'),
   )
   const servers = await Promise.all(

@@ -19,6 +19,7 @@ import { renderRefusal, renderScript } from '../src/install/script.ts'
 import type { Job } from '../src/job.ts'
 import { openBootFiles } from './deploy/boot-files.ts'
 import { openDeployments } from './deploy/deployments.ts'
+import { openOverrides } from './deploy/overrides.ts'
 import { makeEmit } from './emit.ts'
 import { startAdmin } from './http/admin.ts'
 import { startNodeHttp } from './http/node.ts'
@@ -80,6 +81,11 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
       throw new UserError('no ramdisk for this architecture', { what: arch, allowed })
     },
     script: scriptMaker(config),
+    overrides: await openOverrides({
+      folder: join(config.stateDir, 'overrides'),
+      packed: join(config.stateDir, 'packed'),
+      groups: store.groups,
+    }),
     refusal: (error) => renderRefusal(error.fault),
     answers: async (host, keys, port) => {
       const key = await probeHostKey({ host, port, timeoutMs: 2500 })
@@ -265,13 +271,14 @@ function scriptMaker(config: Config): Parameters<typeof openDeployments>[0]['scr
       .sort()
       .map((name) => [name, readFileSync(join(folder, 'phases', name), 'utf8')]),
   )
-  return ({ node, image, facts, session, peer }) => {
+  return ({ node, image, facts, overrides, session, peer }) => {
     const server = serverFor(config, peer)
     const blobUrls = imageServers(server).map(imageUrlText)
     const { plan, layouts } = planInstall({
       node,
       version: image,
       facts,
+      overrides,
       session,
       serverUrl: serverUrl(server),
       blobUrls,

@@ -14,6 +14,7 @@ import type { Osimage } from '../../src/image/osimage.ts'
 import { bootOnlyOf } from '../../src/image/osimage.ts'
 import type { BlobRef, ImageVersion } from '../../src/image/version.ts'
 import { versionName } from '../../src/image/version.ts'
+import type { PackedOverride } from '../../src/install/plan.ts'
 import type { Finish, NodeFacts, Progress, Start } from '../../src/install/protocol.ts'
 import type { Node } from '../../src/node/node.ts'
 import type { Emit } from '../emit.ts'
@@ -39,10 +40,17 @@ export type Needs = {
     node: Node
     image: ImageVersion
     facts: NodeFacts
+    overrides: PackedOverride[]
     session: string
     peer: Ipv4
   }) => string
   refusal: (error: UserError) => string
+  overrides: {
+    /** Throws UserError when one is missing that was asked for. */
+    check(node: Node, image: ImageName): Promise<void>
+    /** The file trees for this node as they are now, in the order in which they are laid. */
+    pack(node: Node, image: ImageName): Promise<PackedOverride[]>
+  }
   /** Whether an sshd with one of these key fingerprints answers at the address. */
   answers: (address: Ipv4, hostKeys: string[], port: number) => Promise<boolean>
   push: (delta: Delta) => void
@@ -194,6 +202,7 @@ export async function openDeployments(needs: Needs) {
       })
     checkReady(node)
     if (image) checkFits(node, image)
+    if (image) await needs.overrides.check(node, imageName)
     const digest = (bootOnly ? bootOnly.kernel : image!).digest
     const deployment = rules.arm(
       {
@@ -317,7 +326,15 @@ export async function openDeployments(needs: Needs) {
           what: versionName({ name: d.image, version }),
           object: d.node,
         })
-      return needs.script({ node, image, facts, peer, session: sessionKey(key, d.id, d.attempt, nonce) })
+      const overrides = await needs.overrides.pack(node, d.image)
+      return needs.script({
+        node,
+        image,
+        facts,
+        overrides,
+        peer,
+        session: sessionKey(key, d.id, d.attempt, nonce),
+      })
     } catch (error) {
       if (!(error instanceof UserError)) throw error
       // It names what the machine said of itself, up to a megabyte; protocol.ts allows a reason as much as this.

@@ -2,9 +2,10 @@
 // parser and make no choices; test/fixtures/plans holds plans that are both our expected output and their input.
 //   disk PATH BYTES SECTOR          part NUMBER TYPE|- UUID|-       label NUMBER TEXT      features NUMBER WORD,...
 //   mount NUMBER TYPE PATH          layer DIGEST BYTES TARBYTES parallel|last              blobs URL
+//   override DIGEST BYTES NAME     (in the order in which they are laid over the image)
 //   esp UUID PATH                   fstab LINE                      hostkey TYPE           bytes TARBYTES
 import { UserError } from '../fault.ts'
-import type { Filesystem, ImageVersion, Layer } from '../image/version.ts'
+import type { BlobRef, Filesystem, ImageVersion, Layer } from '../image/version.ts'
 import { versionName } from '../image/version.ts'
 import type { Node } from '../node/node.ts'
 import { planFstab } from './fstab.ts'
@@ -12,12 +13,15 @@ import type { PlannedLayout, PlannedPartition } from './layout.ts'
 import { findEsp, planLayout } from './layout.ts'
 import type { NodeFacts } from './protocol.ts'
 
+/** A packed file tree: tar and zstd, as a layer is. */
+export type PackedOverride = BlobRef & { name: string }
 export type InstallPlan = { plan: string; layouts: Record<string, string> }
 
 type Needs = {
   node: Node
   version: ImageVersion
   facts: NodeFacts
+  overrides?: PackedOverride[]
   session: string
   serverUrl: string // 'http://10.0.0.1'; the node adds /node/...
   blobUrls: string[] // 'http://10.0.0.1:8081'; the node adds /blobs/sha256/HEX and tries them in turn
@@ -35,6 +39,7 @@ export function planInstall(needs: Needs): InstallPlan {
     ...headFacts(needs),
     ...diskFacts(layout),
     ...layerFacts(version.layers),
+    ...overrideFacts(needs),
     ...identityFacts(needs),
   ]
   return {
@@ -111,6 +116,9 @@ function layerFacts(layers: Layer[]): string[] {
   const line = (l: Layer) => fact('layer', l.digest, l.bytes, l.tarBytes, l.directories ? 'last' : 'parallel')
   return [...layers.filter((l) => !l.directories), ...layers.filter((l) => l.directories)].map(line)
 }
+
+const overrideFacts = ({ overrides = [] }: Needs): string[] =>
+  overrides.map(({ digest, bytes, name }) => fact('override', digest, bytes, name))
 
 function identityFacts({ node, version }: Needs): string[] {
   return [

@@ -1,11 +1,20 @@
 // The copying phase for real: real tar, zstd and curl against a real HTTP server that breaks, lies and goes away.
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { runPhase } from './run-phase.ts'
 
@@ -14,6 +23,7 @@ afterAll(() => rmSync(work, { recursive: true }))
 
 type Blob = { hex: string; bytes: Buffer; tarBytes: number }
 const blobs: Blob[] = []
+const overrides: (Blob & { name: string })[] = []
 beforeAll(() => {
   const root = join(work, 'root')
   mkdirSync(join(root, 'a/deep'), { recursive: true })
@@ -21,8 +31,23 @@ beforeAll(() => {
   writeFileSync(join(root, 'b'), 'b\n', { mode: 0o640 })
   execFileSync('ln', [join(root, 'b'), join(root, 'hard')])
   execFileSync('touch', ['-d', '2001-02-03 04:05:06 UTC', join(root, 'a')])
-  for (const names of [['a/deep/file'], ['b', 'hard'], ['a', 'a/deep']]) blobs.push(layer(root, names))
+  symlinkSync('a/deep', join(root, 'link'))
+  for (const names of [['a/deep/file'], ['b', 'hard', 'link'], ['a', 'a/deep']])
+    blobs.push(layer(root, names))
+  overrides.push(override('base', { b: 'of base\n', 'new/dir/x': 'x\n', 'link/through': 'y\n' }))
+  overrides.push(override('n1', { b: 'of n1\n', 'a/own': 'z\n' }))
 })
+
+/** A tree whose folders nobody but its maker may enter, as `umask 077` leaves them. */
+function override(name: string, files: Record<string, string>): Blob & { name: string } {
+  const root = join(work, name)
+  for (const [path, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(root, path)), { recursive: true, mode: 0o700 })
+    writeFileSync(join(root, path), text, { mode: 0o600 })
+  }
+  const bytes = execFileSync('sh', ['-c', 'tar --format=posix -c . | zstd -q -c'], { cwd: root })
+  return { name, bytes, hex: createHash('sha256').update(bytes).digest('hex'), tarBytes: 0 }
+}
 
 function layer(root: string, names: string[]): Blob {
   const tar = join(work, `${blobs.length}.tar`)
@@ -40,7 +65,7 @@ const honest: Answer = (request, response, { bytes }) => {
 }
 
 /** Runs the phase against a server that answers so; `left` looks at the target before it is removed. */
-async function copy(answer: Answer, { deadFirst = false }: { deadFirst?: boolean } = {}) {
+async function copy(answer: Answer, { deadFirst = false, laid = [] as typeof overrides } = {}) {
   const posts: any[] = []
   const ranges: string[] = []
   const server = createServer(async (request, response) => {
@@ -50,7 +75,7 @@ async function copy(answer: Answer, { deadFirst = false }: { deadFirst?: boolean
       posts.push(JSON.parse(Buffer.concat(chunks).toString()))
       return void response.writeHead(204).end()
     }
-    const blob = blobs.find((b) => request.url === `/blobs/sha256/${b.hex}`)
+    const blob = [...blobs, ...laid].find((b) => request.url === `/blobs/sha256/${b.hex}`)
     if (request.headers.range) ranges.push(request.headers.range)
     if (!blob) return void response.writeHead(404).end()
     answer(request, response, blob)
@@ -66,17 +91,21 @@ async function copy(answer: Answer, { deadFirst = false }: { deadFirst?: boolean
     ...blobs.map(
       (b, i) => `layer sha256:${b.hex} ${b.bytes.length} ${b.tarBytes} ${i === 2 ? 'last' : 'parallel'}`,
     ),
+    ...laid.map((o) => `override sha256:${o.hex} ${o.bytes.length} ${o.name}`),
     '',
   ].join('\n')
   let root = ''
-  const look = 'cd "$TARGET"; sha256sum a/deep/file; stat -c "%n %a %h %Y" a b hard'
+  const look =
+    'cd "$TARGET"; sha256sum a/deep/file; stat -c "%n %a %h %Y" a b hard; /usr/bin/find . -printf "%P %y %m %l\\n"; cat b'
+  // The made-up target has no programs of its own.
+  const chroot = 'chroot() { at=$1; shift 6; "$TOOLS"/tar "$@" -C "$at"; }'
   const ran = await runPhase(
     '40-copy.sh',
     { plan: 'x', planText, real: true, files: { 'target/x': '' } },
     (at) => {
       root = at
       const lib = join(at, 'installer/lib.sh')
-      writeFileSync(lib, `${readFileSync(lib, 'utf8')}\ntrap '${look}' EXIT\n`)
+      writeFileSync(lib, `${readFileSync(lib, 'utf8')}\n${chroot}\ntrap '${look}' EXIT\n`)
     },
   )
   server.closeAllConnections()
@@ -167,4 +196,39 @@ test('a blob that is gone ends it soon, with the address', async () => {
   const { code, state } = await copy(gone)
   expect(code).toBe(1)
   expect(state('reason')).toMatch(/^layer sha256:[0-9a-f]{64}: http:.* cannot be fetched: curl: \(22\) .*404/)
+})
+
+test('overrides are laid in their order; folders and links that are there stay as they are', async () => {
+  const { code, said, posts } = await copy(honest, { laid: overrides })
+  expect(code).toBe(0)
+  const found = said.split('\n')
+  expect(found).toContain('of n1') // the later one
+  expect(found).toContain('b f 600 ')
+  expect(found).toContain(' d 755 ') // not 700, as the root of the tree has it
+  expect(found).toContain('a d 755 ')
+  expect(found).toContain('new d 700 ')
+  expect(found).toContain('new/dir/x f 600 ')
+  expect(found).toContain('link l 777 a/deep')
+  expect(found).toContain('a/deep/through f 600 ')
+  expect(found).toContain('a/own f 600 ')
+  expect(said).toMatch(/^hard 640 1 /m) // a file is put in the place of another, not written into it
+  expect(posts.map((p) => p.text)).toContain('override n1')
+})
+
+test('an override with a wrong byte ends it, named', async () => {
+  const wrong: Answer = (request, response, blob) => {
+    const bytes = Buffer.from(blob.bytes)
+    bytes[bytes.length >> 1]! ^= 1
+    honest(request, response, blob === overrides[1] ? { ...blob, bytes } : blob)
+  }
+  const { code, state } = await copy(wrong, { laid: overrides })
+  expect(code).toBe(1)
+  expect(state('reason')).toMatch(
+    new RegExp(`^override n1 sha256:${overrides[1]!.hex} is corrupt: the bytes that came have sha256:`),
+  )
+})
+
+test('the same override twice, with another between, is laid twice', async () => {
+  const { code, said } = await copy(honest, { laid: [overrides[1]!, overrides[0]!, overrides[1]!] })
+  expect([code, said.includes('of n1')]).toEqual([0, true])
 })

@@ -65,6 +65,8 @@ async function setUp(node: Partial<Node> = {}) {
     sshport: 22,
     full: false,
     refuse: undefined as UserError | undefined,
+    missing: undefined as UserError | undefined,
+    laid: [] as string[],
     osimages: [rescue] as Osimage[],
   }
   const open = () =>
@@ -90,8 +92,15 @@ async function setUp(node: Partial<Node> = {}) {
       },
       images: { get: (name, version) => (name === 'img' && (version ?? 1) === 1 ? image : undefined) },
       ramdisk: () => blob('4'),
-      script: ({ session }) => {
+      overrides: {
+        check: async () => {
+          if (world.missing) throw world.missing
+        },
+        pack: async ({ name }, image) => [{ ...blob('5'), name: `${name}-${image}` }],
+      },
+      script: ({ session, overrides }) => {
         if (world.refuse) throw world.refuse
+        world.laid = overrides.map(({ name }) => name)
         return `SESSION=${session}`
       },
       refusal: (error) => `REFUSED ${error.message}`,
@@ -118,6 +127,13 @@ const caught = (promise: Promise<unknown>) =>
     (error: UserError) => error,
   )
 
+test('an override that is missing is said by nodeset, not by the machine', async () => {
+  const { deployments, world } = await setUp()
+  world.missing = new UserError('an override is missing', { what: 'a of group g', object: 'n1' })
+  await expect(deployments.arm(n1, image.name)).rejects.toThrow('n1: an override is missing (a of group g)')
+  expect(await deployments.stat(n1)).toBe('boot')
+})
+
 test('the whole way of one clone', async () => {
   const { deployments, token, session, nodes, world, deltas } = await installing()
   expect(token()).toMatch(/^[0-9a-f]{64}$/)
@@ -140,11 +156,12 @@ test('the whole way of one clone', async () => {
 })
 
 test('a machine that replays the boot token is refused and told of; the first one goes on', async () => {
-  const { deployments, token, session, events } = await installing()
+  const { deployments, token, session, events, world } = await installing()
   const error = await caught(deployments.start({ token: token(), nonce: 'b'.repeat(32), facts }, thief))
   expect(error).toMatchObject({ status: 409, fault: { what: `the token is bound to ${peer}` } })
   expect(events.filter((e) => e.type === 'node.refuse')).toMatchObject([{ peer: thief, node: 'n1' }])
   expect(await deployments.start({ token: token(), nonce, facts }, peer)).toBe(`SESSION=${session}`)
+  expect(world.laid).toEqual(['n1-img'])
   await deployments.finish({ session, result: 'ok', receipt }, peer)
   expect(await caught(deployments.start({ token: token(), nonce, facts }, peer))).toMatchObject({
     status: 403,

@@ -2,6 +2,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import type { Digest } from '../../src/address.ts'
 import type { Disk } from '../../src/image/version.ts'
 import { planFstab } from '../../src/install/fstab.ts'
 import { planInstall } from '../../src/install/plan.ts'
@@ -17,6 +18,7 @@ import {
 } from './sample-image.ts'
 
 const plans = join(import.meta.dirname, '../fixtures/plans')
+const blob = (digit: string) => ({ digest: `sha256:${digit.repeat(64)}` as Digest, bytes: 700 })
 const common = {
   node: sampleNode,
   version: sampleImage,
@@ -29,6 +31,7 @@ const machines = {
   'efi-nvme-shrunk': {
     ...common,
     facts: factsWith([disk('/dev/nvme0n1', 2 * GIB, { sectorBytes: 4096 })], 'uefi'),
+    overrides: ['all', 'n1'].map((name, i) => ({ name, ...blob(`${i + 8}`) })),
   },
   'bios-named-disk-swap': {
     ...common,

@@ -1,6 +1,14 @@
 import { describe, expect, test } from 'vitest'
 import type { ImageName, NodeName } from '../../src/address.ts'
-import { changeGroup, checkDynamic, type Group, groupsOf, noNode, osimageFor } from '../../src/node/group.ts'
+import {
+  changeGroup,
+  checkDynamic,
+  type Group,
+  groupsOf,
+  noNode,
+  osimageFor,
+  overridesFor,
+} from '../../src/node/group.ts'
 import type { Node } from '../../src/node/node.ts'
 
 const node = (name: string, groups: string[], more: Partial<Node> = {}): Node => ({
@@ -48,6 +56,29 @@ describe('the osimage of a node', () => {
     test(what, () => expect(osimageFor(which, groups)).toBe(osimage))
 })
 
+test('overrides: of the image, of all, of the groups with the foremost last, of the node', () => {
+  const groups = [
+    group('a', { overrides: ['a1', 'a2'] }),
+    group('b', { overrides: ['b1', 'a2'], priority: 5 }),
+    group('c', { overrides: ['c1'] }),
+    group('d', { overrides: ['d1'], where: 'arch==x86_64', priority: 9 }),
+    group('e'),
+  ]
+  const its = overridesFor(node('n1', ['e', 'a', 'b'], { arch: 'x86_64' }), 'img' as ImageName, groups)
+  // In order of weight the groups say b1 a2 (b), d1 (d), a1 (a): the first one counts most and is laid last.
+  expect(its.map(({ name, must }) => (must ? name : `[${name}]`))).toEqual([
+    '[img]',
+    '[all]',
+    'a1',
+    'd1',
+    'a2',
+    'b1',
+    '[n1]',
+  ])
+  expect(its.find(({ name }) => name === 'a2')?.of).toBe('group b')
+  expect(overridesFor(node('n2', []), 'img' as ImageName, [])).toHaveLength(3)
+})
+
 test('groups: those that are defined, and those that nodes name', () => {
   const nodes = [node('n1', ['a', 'b']), node('n2', ['b'], { arch: 'x86_64' })]
   const groups = groupsOf(
@@ -61,6 +92,19 @@ test('groups: those that are defined, and those that nodes name', () => {
     e: [],
   })
   expect(groups.get('b')?.priority).toBe(1)
+})
+
+test('a group keeps overrides and excludes', () => {
+  const empty = { name: 'g', members: [] as NodeName[] }
+  const attrs = { overrides: 'a, b', exclude: '/var/log/*' }
+  expect(changeGroup(empty, { op: 'set', attrs }, expand)).toMatchObject({
+    overrides: ['a', 'b'],
+    exclude: ['/var/log/*'],
+  })
+  for (const wrong of ['../a', '-a', '.a', 'a/b', 'a b', 'x'.repeat(65)])
+    expect(() => changeGroup(empty, { op: 'set', attrs: { overrides: wrong } }, expand)).toThrow(
+      /^g: overrides: not the name of an override/,
+    )
 })
 
 test('members are a list; a dynamic group has none of its own', () => {

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Reads: blobs, layer, bytes. Leaves: the image's files under $TARGET.
+# Reads: blobs, layer, override, bytes. Leaves: the image's files under $TARGET, with the overrides laid over them.
 # Layers are disjoint and are unpacked side by side; the one that holds the directories comes last, because unpacking
 # files changes the times of the directories they lie in.
 # shellcheck source=../lib.sh
@@ -50,20 +50,32 @@ write() {
     cat > /dev/null
 }
 
-# unpack DIGEST BYTES   One layer, checked while it streams.
+# An override lies over what is there: folders keep their owner and mode, and a link to a folder stays one. The image's own
+# tar does it, for which the image's links lead into the image.
+lay() {
+    run chroot "$TARGET" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C tar -x -p -f - -C / --same-owner \
+        --numeric-owner --xattrs --xattrs-include='*' --acls --no-overwrite-dir --keep-directory-symlink \
+        --warning=no-timestamp 2> "$work/$1.tar" || tail -n 1 "$work/$1.tar" >> "$work/$1.bad"
+    cat > /dev/null
+}
+
+# unpack write|lay WHAT DIGEST BYTES   One layer or override, checked while it streams.
 unpack() {
+    how=$1
+    what=$2
+    shift 2
     hex=${1#sha256:}
     mkfifo "$work/$hex.copy"
     sha256sum_of_copy "$hex" &
-    fetch "$hex" "$2" | tee "$work/$hex.copy" | expand "$hex" | write "$hex" || true
+    fetch "$hex" "$2" | tee "$work/$hex.copy" | expand "$hex" | "$how" "$hex" || true
     wait $!
     read -r came _ < "$work/$hex.sum"
     if [ -s "$work/$hex.lost" ]; then
-        echo "layer $1: $(cat "$work/$hex.lost")" > "$work/$hex.why"
+        echo "$what $1: $(cat "$work/$hex.lost")" > "$work/$hex.why"
     elif [ "$came" != "$hex" ]; then
-        echo "layer $1 is corrupt: the bytes that came have sha256:$came" > "$work/$hex.why"
+        echo "$what $1 is corrupt: the bytes that came have sha256:$came" > "$work/$hex.why"
     elif [ -s "$work/$hex.bad" ]; then
-        echo "layer $1 cannot be unpacked: $(cat "$work/$hex.bad")" > "$work/$hex.why"
+        echo "$what $1 cannot be unpacked: $(cat "$work/$hex.bad")" > "$work/$hex.why"
     else
         echo ok > "$work/$hex.done"
     fi
@@ -106,7 +118,7 @@ copy() {
     for digest in $(facts layer | sed -n "s| .* $1\$||p"); do
         bytes=$(facts layer | sed -n "s|^$digest \([0-9]*\) .*|\1|p")
         wanted="$wanted ${digest#sha256:}"
-        run unpack "$digest" "$bytes" &
+        run unpack write layer "$digest" "$bytes" &
     done
     if [ -n "$DRY_RUN" ]; then
         wait
@@ -121,3 +133,12 @@ copy() {
 
 copy parallel
 copy last
+
+# One after the other: of two that have the same file the later one counts.
+facts override | while read -r digest bytes name; do
+    report 84 "$total" "override $name"
+    # Two that are alike have one digest: the second is laid anew.
+    run rm -f "$work/${digest#sha256:}".*
+    run unpack lay "override $name" "$digest" "$bytes"
+    [ ! -s "$work/${digest#sha256:}.why" ] || fail "$(cat "$work/${digest#sha256:}.why")"
+done
