@@ -5,10 +5,12 @@ import { join } from 'node:path'
 import type { Digest, ImageName, Ipv4, NodeName } from '../src/address.ts'
 import { subnetContains } from '../src/address.ts'
 import { imageServers, imageUrlText, serverAddress } from '../src/boot/image-url.ts'
+import { indexNodes } from '../src/boot/names.ts'
 import type { ServerAddress } from '../src/boot/plan.ts'
 import { serverUrl } from '../src/boot/policy.ts'
 import { makeOwners } from '../src/boot/whose.ts'
 import type { Config } from '../src/config.ts'
+import type { DryWorld } from '../src/dhcp/dry-run.ts'
 import type { Event } from '../src/events.ts'
 import { UserError } from '../src/fault.ts'
 import type { Osimage } from '../src/image/osimage.ts'
@@ -117,6 +119,7 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
     capture,
     keepFiles: bootFiles.keep,
     leases: leases.ask,
+    dryWorld,
     nodesChanged: (names) => void deployments.changed(names).catch(report),
     events: eventLog,
     emit,
@@ -133,6 +136,19 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
 
   function report(error: unknown) {
     emit('serve.fail', { process: 'main', why: 'internal error', what: String(error).slice(0, 500) })
+  }
+
+  /** As the boot process knows it; without leases while that is away. */
+  async function dryWorld({ networks, http }: Config = config): Promise<DryWorld> {
+    const rows = await leases.ask().catch(() => [])
+    return {
+      networks,
+      serverOf: (network) => serverAddress(network, { networks, http }),
+      nodes: indexNodes((await deployments.snapshot()).nodes),
+      built: new Set(Object.keys(bootfiles.loaders)),
+      leases: rows.map(({ mac, address, state, expires }) => ({ mac, address, state, until: expires })),
+      now: Date.now(),
+    }
   }
 
   async function sendSnapshot() {

@@ -2,6 +2,7 @@
 import type { Ipv4, Mac, NodeName } from '../src/address.ts'
 import type { Delta, Snapshot } from '../src/boot/plan.ts'
 import type { Config } from '../src/config.ts'
+import type { LeaseState } from '../src/dhcp/leases.ts'
 import type { Event } from '../src/events.ts'
 import { type Fault, faultOf } from '../src/fault.ts'
 import { type Emit, makeEmit } from './emit.ts'
@@ -20,7 +21,7 @@ export type CaptureSpec = {
 export type JobSpec = CaptureSpec
 
 /** One row of the lease list, as the API shows it. */
-export type LeaseRow = { mac: Mac; address: Ipv4; node?: NodeName; expires: number; state: string }
+export type LeaseRow = { mac: Mac; address: Ipv4; node?: NodeName; expires: number; state: LeaseState }
 
 export type ToMain =
   | { type: 'event'; event: Event }

@@ -41,6 +41,8 @@ export function parseCardAddress(text: string): Mac {
     return macFromGuid(Buffer.from(hex.slice(-16), 'hex'))
   return parseMac(text)
 }
+/** The six bytes of a MAC. */
+export const macBytes = (mac: Mac): Buffer => Buffer.from(mac.replaceAll(':', ''), 'hex')
 
 /** `52-54-00-77-00-11`, as GRUB and pxelinux write it in file names. */
 export const macWithDashes = (mac: Mac): string => mac.replaceAll(':', '-')

@@ -7,19 +7,22 @@ import { readFiles } from '../../src/noderange.ts'
 
 /** A text file, or what comes from the standard input when `path` is `-`. */
 export function readText(path: string): string {
-  let bytes: Buffer
+  const bytes = readBytes(path)
   try {
-    bytes = readFileSync(path === '-' ? 0 : path)
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    throw new UserError('not a text', { what: 'bytes that are no UTF-8', object: path })
+  }
+}
+
+export function readBytes(path: string): Buffer {
+  try {
+    return readFileSync(path === '-' ? 0 : path)
   } catch (error) {
     throw new UserError('the file can not be read', {
       what: error instanceof Error ? error.message : String(error),
       object: path,
     })
-  }
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-  } catch {
-    throw new UserError('not a text', { what: 'bytes that are no UTF-8', object: path })
   }
 }
 

@@ -27,6 +27,7 @@ const commands: Record<string, () => Promise<Register>> = {
   jobs: async () => (await import('./jobs.ts')).jobs,
   audit: async () => (await import('./audit.ts')).audit,
   nodeset: async () => (await import('./nodeset.ts')).nodeset,
+  explain: async () => (await import('./explain.ts')).explain,
   watch: async () => (await import('./watch.ts')).watch,
 }
 

@@ -60,6 +60,10 @@ export function openPrint({ out, err, isTty, columns, noColor = false }: Io) {
     raw: out,
     isTty,
     columns,
+    /** The command ends with exit code 1, without another word. */
+    fail: () => {
+      failed = true
+    },
     exitCode: () => (failed ? 1 : 0),
   }
 }

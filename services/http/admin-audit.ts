@@ -121,7 +121,7 @@ const pathOf = ({ routeOptions }: FastifyRequest) => routeOptions.url ?? '/'
 
 /** `nodeset stat` is asked by POST and changes nothing. */
 const isQuestion = (request: FastifyRequest) =>
-  pathOf(request) === '/deployments' && bodyOf(request).state === 'stat'
+  pathOf(request) === '/explain' || (pathOf(request) === '/deployments' && bodyOf(request).state === 'stat')
 
 function commandOf(request: FastifyRequest): string {
   const path = pathOf(request)

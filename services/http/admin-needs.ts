@@ -1,5 +1,7 @@
 // What the routes of the admin API are given; main.ts brings it together.
 import type { ImageName, NodeName } from '../../src/address.ts'
+import type { Config } from '../../src/config.ts'
+import type { DryWorld } from '../../src/dhcp/dry-run.ts'
 import type { ReadFiles } from '../../src/image/osimage.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import type { Network } from '../../src/node/network.ts'
@@ -25,6 +27,8 @@ export type AdminNeeds = {
   /** Reads files on the server and keeps what they hold. */
   keepFiles(paths: string[]): Promise<ReadFiles>
   leases(): Promise<unknown[]>
+  /** What answers depend on, of this configuration or of another. */
+  dryWorld(config?: Config): Promise<DryWorld>
   nodesChanged(names: NodeName[]): void
   events: Pick<EventLog, 'subscribe' | 'after' | 'knowsAfter'>
   emit: Emit

@@ -29,6 +29,10 @@ const rows: Record<string, [summary: string, answer: string]> = {
   ],
   'GET /images': ['The versions in the image store', '{images: [...]}'],
   'GET /leases': ['The DHCP leases', '{leases: [...]}'],
+  'POST /explain': [
+    'Why a machine gets what it gets, what its last boot got, and captured requests answered again; nothing is sent',
+    '{mac, node?, policy, clients, boots, boot?} | {runs}',
+  ],
   'GET /audit': [
     'Who changed what, oldest first',
     '{entries: [{id, time, who, what, object, before?, after?}]}',

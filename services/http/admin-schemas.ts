@@ -12,13 +12,17 @@
 //   GET    /images                        -> {images: [...]}
 //   GET    /leases                        -> {leases: [...]}
 //   GET    /audit ?object=&last=          -> {entries: [{time, who, what, object, before?, after?}]}  oldest first
+//   POST   /explain            Explain    -> {mac, node?, policy, clients, boots, boot?} | {runs}  a question: nothing changes
 //   GET    /openapi.json                  -> all of this as OpenAPI
 //   GET    /events ?node=&nodes=&since=&follow=&job=&things= -> text/event-stream
 // Errors: 4xx and 5xx with {error, what, allowed?, object?}.
 import { Type } from 'typebox'
+import { askerNames } from '../../src/dhcp/asking.ts'
 
 const closed = { additionalProperties: false }
 const name = Type.String({ minLength: 1, maxLength: 255 })
+/** A UDP payload. */
+const base64 = Type.String({ pattern: '^[A-Za-z0-9+/]*={0,2}$', maxLength: 90_000 })
 const objects = Type.Array(Type.String({ minLength: 1, maxLength: 1_000_000 }), {
   minItems: 1,
   maxItems: 65_536,
@@ -99,6 +103,35 @@ const last = Type.String({ pattern: '^([1-9][0-9]{0,4}|100000)$' }) // a query i
 /** Without `last` the last 100, as everywhere. */
 export const LastJobs = Type.Object({ last: Type.Optional(last) }, closed)
 export const OneJob = Type.Object({ job: name }, closed)
+/**
+ * Of a machine: what it would get as each of `clients`, and what its boot number `boot` (-1: the last) got. Of a capture:
+ * what each request would get. `config`: another configuration than the running one.
+ */
+export const Explain = Type.Object(
+  {
+    machine: Type.Optional(name),
+    boot: Type.Optional(Type.Integer({ minimum: -1000, maximum: -1 })),
+    clients: Type.Optional(
+      Type.Array(Type.Union(askerNames.map((each) => Type.Literal(each))), { maxItems: 20 }),
+    ),
+    exchanges: Type.Optional(
+      Type.Array(
+        Type.Object(
+          { request: base64, replies: Type.Array(base64, { maxItems: 20 }), server: Type.Optional(name) },
+          closed,
+        ),
+        { maxItems: 2000 },
+      ),
+    ),
+    config: Type.Optional(
+      Type.Object(
+        { name: Type.String({ maxLength: 4096 }), text: Type.String({ maxLength: 1 << 20 }) },
+        closed,
+      ),
+    ),
+  },
+  closed,
+)
 export const LastChanges = Type.Object(
   {
     object: Type.Optional(Type.String({ minLength: 1, maxLength: 300 })),

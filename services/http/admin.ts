@@ -5,6 +5,7 @@ import { type Fault, faultOf, UserError } from '../../src/fault.ts'
 import { actionRoutes } from './admin-actions.ts'
 import { auditRoutes } from './admin-audit.ts'
 import { eventRoutes } from './admin-events.ts'
+import { explainRoutes } from './admin-explain.ts'
 import type { AdminNeeds } from './admin-needs.ts'
 import { definitionRoutes, groupRoutes, networkRoutes, nodeRoutes, osimageRoutes } from './admin-objects.ts'
 import { openApiRoute } from './admin-openapi.ts'
@@ -36,6 +37,7 @@ export async function startAdmin(needs: AdminNeeds) {
   networkRoutes(app, needs)
   actionRoutes(app, needs)
   eventRoutes(app, needs)
+  explainRoutes(app, needs)
   await listenPrivately(app, socket)
   return { close: () => app.close() }
 }

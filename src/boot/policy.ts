@@ -35,6 +35,16 @@ export function planBoot(node: BootNode, server: ServerAddress): BootPlan | unde
   }
 }
 
+/** Why it is that plan, for people. */
+export function planRule({ name, offline, deployment }: BootNode): string {
+  if (offline) return `nothing: nodeset ${name} offline`
+  if (!deployment) return 'its own disk: nothing is to be installed (nodeset NODE osimage=IMAGE)'
+  const { image, state, id, bootOnly, reason } = deployment
+  const what = { install: bootOnly ? 'boots' : 'install', local: 'its own disk', hold: 'a screen that waits' }
+  const why = reason === undefined ? '' : ` (${reason})`
+  return `${what[stateBoots[state]]}: deployment ${id} of ${image} is ${state}${why}`
+}
+
 /** `http://10.77.0.1`, with the port when it is not 80. */
 export function serverUrl({ address, httpPort }: ServerAddress): string {
   return `http://${address}${httpPort === 80 ? '' : `:${httpPort}`}`

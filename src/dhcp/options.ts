@@ -90,6 +90,45 @@ export function decodeOptions(raw: RawOptions): Options {
   return options
 }
 
+/** For people: the name and the value of any option; what can not be read is shown in hex. */
+export function optionText(code: number, value: Buffer): { name: string; text: string } {
+  const row = byCode.get(code)
+  const name = row?.name ?? otherNames[code] ?? `option ${code}`
+  try {
+    return { name, text: row ? valueText(row.kind.parse(value, name)) : value.toString('hex') }
+  } catch (error) {
+    if (error instanceof WireError) return { name, text: `${value.toString('hex')} (${error.message})` }
+    throw error
+  }
+}
+
+function valueText(value: unknown): string {
+  if (Buffer.isBuffer(value)) return value.toString('hex')
+  if (Array.isArray(value)) return value.map(valueText).join(',')
+  return typeof value === 'string' && !/^[\d.]+$/.test(value) ? JSON.stringify(value) : String(value)
+}
+
+// Of options that we neither read nor write, for those who look at captures.
+const otherNames: Record<number, string> = {
+  2: 'timeOffset',
+  13: 'bootFileBlocks',
+  17: 'rootPath',
+  26: 'mtu',
+  28: 'broadcast',
+  33: 'staticRoutes',
+  43: 'vendorOptions',
+  52: 'overload',
+  81: 'fqdn',
+  94: 'clientInterface',
+  116: 'autoConfigure',
+  119: 'searchDomains',
+  121: 'classlessRoutes',
+  128: 'vendor128',
+  150: 'tftpServers',
+  208: 'pxelinuxMagic',
+  211: 'rebootSeconds',
+}
+
 /** In the order in which they are written down; what is undefined is left out. */
 export function encodeOptions(options: { [K in OptionName]?: Options[K] | undefined }): RawOptions {
   const given = Object.entries(options).filter(([, value]) => value !== undefined)

@@ -13,6 +13,7 @@ import type { Digest, ImageName, Ipv4, NodeName } from '../../src/address.ts'
 import { UserError } from '../../src/fault.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import type { Job } from '../../src/job.ts'
+import { emptyWorld } from '../http/empty-world.ts'
 import { testEvents } from '../http/test-events.ts'
 
 const main = join(import.meta.dirname, '../../services/cli/main.ts')
@@ -79,6 +80,7 @@ function needs(): AdminNeeds {
     },
     keepFiles: async () => ({}),
     leases: async () => [],
+    dryWorld: async () => emptyWorld,
     nodesChanged: () => {},
     events,
     emit,

@@ -9,6 +9,7 @@ import type { AdminNeeds } from '../../services/http/admin-needs.ts'
 import { openStore } from '../../services/store/store.ts'
 import type { ImageName, Ipv4, NodeName } from '../../src/address.ts'
 import { UserError } from '../../src/fault.ts'
+import { emptyWorld } from './empty-world.ts'
 import { testEvents } from './test-events.ts'
 
 /** Nodes n1..n3, n1 and n2 of group compute; n2 is locked; osimage img. */
@@ -46,6 +47,7 @@ export async function adminServer(more: Partial<AdminNeeds> = {}) {
     capture: async () => ({ job: 'j1' }),
     keepFiles: async () => ({}),
     leases: async () => [],
+    dryWorld: async () => emptyWorld,
     nodesChanged: () => {},
     events,
     emit,

@@ -14,6 +14,7 @@ import type { Event } from '../../src/events.ts'
 import { UserError } from '../../src/fault.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import type { Network } from '../../src/node/network.ts'
+import { emptyWorld } from './empty-world.ts'
 import { testEvents } from './test-events.ts'
 
 const digest = `sha256:${'1'.repeat(64)}` as Digest
@@ -80,6 +81,7 @@ async function server(more: Partial<AdminNeeds> = {}) {
       return { job: 'j1' }
     },
     keepFiles: async () => ({}),
+    dryWorld: async () => emptyWorld,
     leases: async () => [{ mac: '52:54:00:00:00:01', address: '10.0.0.100' }],
     nodesChanged: (names) => void changed.push(...names),
     events,
