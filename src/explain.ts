@@ -61,9 +61,9 @@ export function replayBoot(world: DryWorld, steps: readonly Step[]): StepRun[] {
     if (step.kind === 'end') return []
     if (step.kind === 'blob') return [{ step }]
     if (step.kind === 'dhcp') {
-      const { request, reply, server } = step
+      const { request, reply, server, port } = step
       const replies = reply === undefined ? [] : [Buffer.from(reply, 'base64')]
-      const now = run({ request: Buffer.from(request, 'base64'), replies, server })
+      const now = run({ request: Buffer.from(request, 'base64'), replies, server, port })
       return [{ step, run: now, same: now.compared?.same ?? true }]
     }
     const now = fileNow(world, step.name, { address: step.peer, mac: step.mac })

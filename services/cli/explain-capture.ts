@@ -15,7 +15,7 @@ export type Replayed = {
     run: RunShown
   }[]
 }
-type Sent = { request: string; replies: string[]; server?: string }
+type Sent = { request: string; replies: string[]; server?: string; port: number }
 type Ask = (exchanges: Sent[]) => Promise<{ runs: RunShown[] }>
 
 const AT_ONCE = 1000
@@ -58,7 +58,8 @@ function portions(machines: CapturedExchange[][]): CapturedExchange[][] {
 const pieces = (its: CapturedExchange[]): CapturedExchange[][] =>
   Array.from({ length: Math.ceil(its.length / AT_ONCE) }, (_, i) => its.slice(i * AT_ONCE, (i + 1) * AT_ONCE))
 
-const sentOf = ({ request, replies, server }: CapturedExchange): Sent => ({
+const sentOf = ({ request, replies, server, port }: CapturedExchange): Sent => ({
+  port,
   request: request.toString('base64'),
   replies: replies.slice(0, 20).map(({ bytes }) => bytes.toString('base64')),
   ...(server !== undefined && { server }),

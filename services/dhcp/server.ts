@@ -1,6 +1,7 @@
 // DHCP on all networks. Bytes in, decision in src/dhcp, bytes out; nothing from the network gets past `receive` as an error.
 import { type Ipv4, type Mac, macFromBytes } from '../../src/address.ts'
 import type { BootNode, ServerAddress } from '../../src/boot/plan.ts'
+import { decide } from '../../src/dhcp/decide.ts'
 import {
   bootServerDestination,
   type Destination,
@@ -11,8 +12,7 @@ import {
 import { clientKey, makeFloods } from '../../src/dhcp/floods.ts'
 import { makeHeard } from '../../src/dhcp/heard.ts'
 import { parsePacket, serializePacket } from '../../src/dhcp/packet.ts'
-import { bootServerAnswer, proxyAnswer } from '../../src/dhcp/proxy.ts'
-import { type Answer, answer } from '../../src/dhcp/reply.ts'
+import type { Answer } from '../../src/dhcp/reply.ts'
 import { type Ignore, ignore, type Request, readRequest, roomFor } from '../../src/dhcp/request.ts'
 import { isLooking, twinAnswer } from '../../src/dhcp/rogue.ts'
 import { networkOf } from '../../src/dhcp/subnet.ts'
@@ -124,7 +124,7 @@ export async function startDhcp(needs: DhcpNeeds) {
 
   /** The one place where a request is decided and its answer leaves. */
   async function handle(asked: Case, heard: Heard, bytes: Buffer) {
-    const decided = decide(asked, heard)
+    const decided = answerTo(asked, heard)
     const stored = 'lease' in decided && decided.lease ? leases.take(decided.lease) : undefined
     if (stored && !(await isStored(stored, asked))) return
     const reply = send(decided, asked, heard)
@@ -136,11 +136,9 @@ export async function startDhcp(needs: DhcpNeeds) {
       say.rogue(decided.server, 'a machine takes its address from another DHCP server', whoAsks(asked))
   }
 
-  function decide({ request, network, node }: Case, { port }: Heard): Answer {
+  function answerTo({ request, network, node }: Case, { port }: Heard): Answer {
     const server = servers.get(network)!
-    const context = { network, server, built, node, leases: leases.view, reserved, now: now() }
-    if (port === 'bootServer') return bootServerAnswer(request, context)
-    return network.mode === 'proxy' ? proxyAnswer(request, context) : answer(request, context)
+    return decide(port, request, { network, server, built, node, leases: leases.view, reserved, now: now() })
   }
 
   /** On a full disk nodes still boot: a fixed address needs no memory. An address of the pool could be given twice. */

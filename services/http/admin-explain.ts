@@ -91,12 +91,12 @@ const summary = ({ id: _, ...boot }: BootRow) => boot
 
 async function replay(
   world: DryWorld,
-  exchanges: { request: string; replies: string[]; server?: string }[],
+  exchanges: { request: string; replies: string[]; server?: string; port?: number }[],
 ): Promise<unknown[]> {
   const run = makeDryRun(world)
   const runs: unknown[] = []
-  for (const { request, replies, server } of exchanges) {
-    const packets = { request: bytes(request), replies: replies.map(bytes) }
+  for (const { request, replies, server, port } of exchanges) {
+    const packets = { request: bytes(request), replies: replies.map(bytes), port }
     const from = server !== undefined && isIpv4(server) ? { server: server as Ipv4 } : {}
     runs.push(shownRun(run({ ...packets, ...from })))
     if (runs.length % AT_ONCE === 0) await new Promise((done) => setImmediate(done))

@@ -117,7 +117,12 @@ export const Explain = Type.Object(
     exchanges: Type.Optional(
       Type.Array(
         Type.Object(
-          { request: base64, replies: Type.Array(base64, { maxItems: 20 }), server: Type.Optional(name) },
+          {
+            request: base64,
+            replies: Type.Array(base64, { maxItems: 20 }),
+            server: Type.Optional(name),
+            port: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_535 })),
+          },
           closed,
         ),
         { maxItems: 2000 },

@@ -71,7 +71,7 @@ export function placeStep(
   if (step.client === 'os') return running && goOn(running.stage)
   const by = step.client === 'ipxe' ? ipxe : firmware
   if (!running) return begin(by.asks)
-  if (step.type !== 'discover') return goOn(running.stage)
+  if (step.type !== 'discover' && step.type !== 'bootp') return goOn(running.stage)
   const isRetry = running.stage === by.asks && idle <= RETRY_MS
   // An iPXE that the firmware has loaded asks in the firmware's boot; one that asks again was started anew.
   const isChained = by === ipxe && running.stage.startsWith('firmware')

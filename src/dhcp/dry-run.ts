@@ -6,12 +6,16 @@ import type { BootNode, ServerAddress } from '../boot/plan.ts'
 import { WireError } from '../fault.ts'
 import type { Network } from '../node/network.ts'
 import { machineName } from './client.ts'
+import { decide } from './decide.ts'
+import { usualPorts } from './delivery.ts'
 import { comparePackets, type Difference, describePacket, type Field } from './describe.ts'
+import { makeHeard } from './heard.ts'
 import { type Lease, makeLeaseTable } from './leases.ts'
 import { NO_ADDRESS, type Packet, parsePacket, serializePacket } from './packet.ts'
-import { type Answer, answer } from './reply.ts'
-import { type Request, readRequest, roomFor } from './request.ts'
+import type { Answer } from './reply.ts'
+import { type Ignore, ignore, type Request, readRequest, roomFor } from './request.ts'
 import { ruleOf } from './rules.ts'
+import { networkOf } from './subnet.ts'
 
 /** Everything that answers depend on. */
 export type DryWorld = {
@@ -25,7 +29,12 @@ export type DryWorld = {
 }
 
 /** A request and what it was answered then, if anything: UDP payloads. */
-export type Exchange = { request: Uint8Array; replies: Uint8Array[]; server?: Ipv4 | undefined }
+export type Exchange = {
+  request: Uint8Array
+  replies: Uint8Array[]
+  server?: Ipv4 | undefined // of ours, that heard it
+  port?: number | undefined // of the server; 67 unless it is said
+}
 export type DryRun = {
   mac?: Mac
   node?: string
@@ -45,25 +54,27 @@ export type DryRun = {
 /** Answers requests one after the other, as the server would. */
 export function makeDryRun(world: DryWorld) {
   const leases = makeLeaseTable(world.leases)
+  const overheard = makeHeard()
   const { nodes, networks, built, now } = world
 
   return function run(exchange: Exchange): DryRun {
-    const request = tryRead(exchange.request)
-    if (request.kind === 'ignore')
-      return withComparison({ asked: 'a packet', answer: 'ignore', why: request.why, fields: [] }, exchange)
+    const port = exchange.port === usualPorts.bootServer ? 'bootServer' : 'server'
+    const read = tryRead(exchange.request)
+    if (read.kind === 'ignore')
+      return withComparison({ asked: 'a packet', answer: 'ignore', why: read.why, fields: [] }, exchange)
+    const request = port === 'bootServer' ? { ...read, mac: overheard.realMac(read.mac) } : read
     const { mac, client, type } = request
     const node = nodes.byMac.get(mac)
     const asked = [`${type} of ${kindText[client.kind]}`, machineName(client)].filter(Boolean).join(', ')
     const about = { mac, asked, ...(node && { node: node.name }) }
     const network = networkFor(request, node, exchange)
-    if (!network) {
-      const why = 'it is not known in which network it asked'
-      return withComparison({ ...about, answer: 'ignore', why, fields: [] }, exchange)
-    }
+    if ('kind' in network)
+      return withComparison({ ...about, answer: 'ignore', why: network.why, fields: [] }, exchange)
+    if (node) overheard.noteAlias(request)
     const reserved = (address: Ipv4) => nodes.byAddress.has(address)
     const server = world.serverOf(network)
     const before = leases.get(mac)
-    const decided = answer(request, { network, server, built, node, leases, reserved, now })
+    const decided = decide(port, request, { network, server, built, node, leases, reserved, now })
     if ('lease' in decided && decided.lease) leases.apply(decided.lease)
     const reply = 'reply' in decided ? serializePacket(decided.reply, roomFor(request)) : undefined
     const facts = { request, node, network, decided, before }
@@ -73,7 +84,7 @@ export function makeDryRun(world: DryWorld) {
         network,
         answer: decided.kind,
         ...('why' in decided && { why: decided.why }),
-        ...('address' in decided && { address: decided.address }),
+        ...('address' in decided && decided.address !== NO_ADDRESS && { address: decided.address }),
         ...('file' in decided && decided.file.name !== undefined && { file: decided.file.name }),
         ...('file' in decided && decided.file.why !== undefined && { why: decided.file.why }),
         ...(reply && { reply }),
@@ -84,10 +95,15 @@ export function makeDryRun(world: DryWorld) {
   }
 
   /** The network that heard it: no capture says so, but its addresses do. */
-  function networkFor({ packet, options }: Request, node: BootNode | undefined, exchange: Exchange) {
+  function networkFor(request: Request, node: BootNode | undefined, exchange: Exchange): Network | Ignore {
+    const network = heardIn(request, node, exchange)
+    const found = networkOf(request, { network, unicast: exchange.server !== undefined }, networks)
+    return 'kind' in found && !network ? ignore('it is not known in which network it asked') : found
+  }
+
+  function heardIn({ packet, options }: Request, node: BootNode | undefined, exchange: Exchange) {
     const replies = exchange.replies.map(tryParse).filter((packet) => packet !== undefined)
     const hints: (Ipv4 | undefined)[] = [
-      packet.giaddr,
       exchange.server,
       packet.ciaddr,
       ...replies.flatMap(({ yiaddr, siaddr }) => [yiaddr, siaddr]),

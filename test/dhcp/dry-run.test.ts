@@ -139,6 +139,20 @@ describe('a dry run', () => {
     expect(run({ request: relayed, replies: [] }).network?.address).toBe('10.9.0.1')
   })
 
+  test('mode: proxy, and port 4011 in both modes, are answered as the server does', () => {
+    const proxy = makeDryRun({ ...world, networks: [{ ...network, mode: 'proxy' }] })
+    const offer = proxy({ request, replies: [] })
+    expect(offer).toMatchObject({ answer: 'offer', file: 'boot/grub/x86_64-efi/core.efi' })
+    expect(offer.address).toBeUndefined()
+    expect(offer.fields.find(({ name }) => name === 'option 60')?.text).toBe('"PXEClient"')
+    expect(proxy({ request: capture('ovmf-pxe-request'), replies: [] })).toMatchObject({
+      ...{ answer: 'ignore', why: expect.stringContaining('the other DHCP server') },
+    })
+    const asked = { ...parsePacket(capture('ovmf-pxe-request')), ciaddr: '10.0.0.11' as Ipv4 }
+    const boot = { request: serializePacket(asked, 1400), replies: [], port: 4011 }
+    for (const run of [proxy, makeDryRun(world)]) expect(run(boot)).toMatchObject({ answer: 'ack' })
+  })
+
   for (const name of askerNames)
     test(`asked as ${name}: read as that`, () => {
       const asked = readRequest(parsePacket(discoverAs(name, mac)))
