@@ -42,7 +42,7 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
   const store = await openStore(join(config.stateDir, 'sysclone.db'))
   const imagesDir = join(config.stateDir, 'images')
   const images = await openImages(imagesDir)
-  const { ramdisks } = await loadBootfiles(config.stateDir)
+  const { ramdisks, loaders } = await loadBootfiles(config.stateDir)
   const owners = makeOwners()
   const eventLog = await openEventLog({ rows: store.events, failed: report })
   const emit = makeEmit((event) => {
@@ -145,7 +145,7 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
       networks,
       serverOf: (network) => serverAddress(network, { networks, http }),
       nodes: indexNodes((await deployments.snapshot()).nodes),
-      built: new Set(Object.keys(bootfiles.loaders)),
+      built: new Set(Object.keys(loaders)),
       leases: rows.map(({ mac, address, state, expires }) => ({ mac, address, state, until: expires })),
       now: Date.now(),
     }
