@@ -5,17 +5,23 @@ import { WireError } from './fault.ts'
 export function readBytes(bytes: Uint8Array) {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   let at = 0
-  function take(count: number, field: string): Buffer {
-    if (at + count > view.length)
-      throw new WireError(`${field}: needs ${count} bytes, ${view.length - at} are left`)
+  /** Steps over so many bytes; the answer is where they begin. */
+  function take(count: number, field: string): number {
+    const start = at
+    if (start + count > view.length)
+      throw new WireError(`${field}: needs ${count} bytes, ${view.length - start} are left`)
     at += count
-    return view.subarray(at - count, at)
+    return start
+  }
+  function raw(count: number, field: string): Buffer {
+    const start = take(count, field)
+    return view.subarray(start, at)
   }
   return {
-    u8: (field: string) => take(1, field).readUInt8(),
-    u16: (field: string) => take(2, field).readUInt16BE(),
-    u32: (field: string) => take(4, field).readUInt32BE(),
-    raw: (count: number, field: string) => take(count, field),
+    u8: (field: string) => view[take(1, field)]!,
+    u16: (field: string) => view.readUInt16BE(take(2, field)),
+    u32: (field: string) => view.readUInt32BE(take(4, field)),
+    raw,
     /** Text up to a NUL, which is consumed. Each byte becomes one character. */
     cstring(field: string) {
       const end = view.indexOf(0, at)
@@ -24,26 +30,63 @@ export function readBytes(bytes: Uint8Array) {
       at = end + 1
       return text
     },
-    rest: () => take(view.length - at, 'rest'),
+    rest: () => raw(view.length - at, 'rest'),
     left: () => view.length - at,
   }
 }
 
 /** Writes front to back; every method returns the writer. */
 export function writeBytes() {
-  const parts: Uint8Array[] = []
-  const writer = {
-    u8: (n: number) => push(Buffer.of(n)),
-    u16: (n: number) => push(Buffer.of(n >>> 8, n & 255)),
-    u32: (n: number) => push(Buffer.of(n >>> 24, (n >>> 16) & 255, (n >>> 8) & 255, n & 255)),
-    raw: (bytes: Uint8Array) => push(bytes),
-    cstring: (text: string) => push(Buffer.from(`${text}\0`, 'latin1')),
-    zeros: (count: number) => push(Buffer.alloc(count)),
-    done: () => Buffer.concat(parts),
+  let bytes = Buffer.allocUnsafe(512) // most packets; it grows for the others
+  let at = 0
+  /** Makes room for so many bytes; the answer is where they go. */
+  function take(count: number): number {
+    const start = at
+    at += count
+    if (at > bytes.length) {
+      const grown = Buffer.allocUnsafe(Math.max(at, 2 * bytes.length))
+      bytes.copy(grown, 0, 0, start)
+      bytes = grown
+    }
+    return start
   }
-  function push(part: Uint8Array) {
-    parts.push(part)
-    return writer
+  const writer = {
+    u8(n: number) {
+      const start = take(1)
+      bytes[start] = n
+      return writer
+    },
+    u16(n: number) {
+      const start = take(2)
+      bytes[start] = n >>> 8
+      bytes[start + 1] = n
+      return writer
+    },
+    u32(n: number) {
+      const start = take(4)
+      bytes[start] = n >>> 24
+      bytes[start + 1] = n >>> 16
+      bytes[start + 2] = n >>> 8
+      bytes[start + 3] = n
+      return writer
+    },
+    raw(part: Uint8Array) {
+      const start = take(part.length)
+      bytes.set(part, start)
+      return writer
+    },
+    cstring(text: string) {
+      const start = take(text.length + 1)
+      bytes.write(text, start, 'latin1')
+      bytes[start + text.length] = 0
+      return writer
+    },
+    zeros(count: number) {
+      const start = take(count)
+      bytes.fill(0, start, at)
+      return writer
+    },
+    done: () => bytes.subarray(0, at),
   }
   return writer
 }

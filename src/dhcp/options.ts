@@ -25,10 +25,10 @@ const ip: Kind<Ipv4> = {
 }
 const ips: Kind<Ipv4[]> = {
   parse: (b) => Array.from({ length: b.length >> 2 }, (_, i) => ipv4FromNumber(b.readUInt32BE(4 * i))),
-  serialize: (list) => Buffer.concat(list.map(ip.serialize)),
+  serialize: (list) => (list.length === 1 ? ip.serialize(list[0]!) : Buffer.concat(list.map(ip.serialize))),
 }
 const text: Kind<string> = {
-  parse: (b) => b.toString('latin1').replace(/\0+$/, ''),
+  parse: (b) => b.toString('latin1', 0, endOfText(b)),
   serialize: (s) => Buffer.from(s, 'latin1'),
 }
 /** With its NUL: EDK2 writes one over the next option's code when there is none; other ROMs ask for `name\xff`. */
@@ -131,18 +131,26 @@ const otherNames: Record<number, string> = {
 
 /** In the order in which they are written down; what is undefined is left out. */
 export function encodeOptions(options: { [K in OptionName]?: Options[K] | undefined }): RawOptions {
-  const given = Object.entries(options).filter(([, value]) => value !== undefined)
-  return new Map(
-    given.map(([name, value]) => {
-      const [code, kind]: [number, Kind<any>] = table[name as OptionName]
-      return [code, kind.serialize(value)]
-    }),
-  )
+  const raw: RawOptions = new Map()
+  for (const name in options) {
+    const value = options[name as OptionName]
+    if (value === undefined) continue
+    const [code, kind]: [number, Kind<any>] = table[name as OptionName]
+    raw.set(code, kind.serialize(value))
+  }
+  return raw
 }
 
 function sized(b: Buffer, length: number, name: string): Buffer {
   if (b.length !== length) throw new WireError(`${name}: ${b.length} bytes, must be ${length}`)
   return b
+}
+
+/** Some clients end their text with NULs. */
+function endOfText(b: Buffer): number {
+  let end = b.length
+  while (end > 0 && b[end - 1] === 0) end--
+  return end
 }
 
 function ipBytes(n: number): Buffer {
