@@ -86,7 +86,14 @@ export function writeBytes() {
       bytes.fill(0, start, at)
       return writer
     },
+    /** The first `length` bytes of it, filled with zeros. */
+    padded(part: Uint8Array, length: number) {
+      const whole = part.length <= length ? part : part.subarray(0, length)
+      return writer.raw(whole).zeros(length - whole.length)
+    },
+    length: () => at,
     done: () => bytes.subarray(0, at),
   }
   return writer
 }
+export type Writer = ReturnType<typeof writeBytes>

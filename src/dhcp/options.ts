@@ -154,7 +154,9 @@ function endOfText(b: Buffer): number {
 }
 
 function ipBytes(n: number): Buffer {
-  return Buffer.of(n >>> 24, (n >>> 16) & 255, (n >>> 8) & 255, n & 255)
+  const bytes = Buffer.allocUnsafe(4)
+  bytes.writeUInt32BE(n)
+  return bytes
 }
 
 /** The classes of an RFC 3004 value; undefined when the lengths do not add up. */

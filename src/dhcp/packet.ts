@@ -2,7 +2,7 @@
 //   | op 1 | htype 1 | hlen 1 | hops 1 | xid 4 | secs 2 | flags 2 | ciaddr 4 | yiaddr 4 | siaddr 4 | giaddr 4 |
 //   | chaddr 16 | sname 64 | file 128 | cookie 63 82 53 63 | (code 1 | length 1 | value)* | 255 |
 import { type Ipv4, ipv4FromNumber, ipv4ToNumber } from '../address.ts'
-import { readBytes, writeBytes } from '../bytes.ts'
+import { readBytes, type Writer, writeBytes } from '../bytes.ts'
 import { WireError } from '../fault.ts'
 
 export type Packet = {
@@ -84,14 +84,12 @@ export function serializePacket(p: Packet, room = DEFAULT_ROOM): Buffer {
     .u8(p.hlen)
     .u8(p.hops)
   w.u32(p.xid).u16(p.secs).u16(p.flags)
-  for (const ip of [p.ciaddr, p.yiaddr, p.siaddr, p.giaddr]) w.u32(ipv4ToNumber(ip))
-  w.raw(padded(p.chaddr, 16))
-    .raw(padded(latin1(p.sname), 64))
-    .raw(padded(latin1(p.file), 128))
+  w.u32(ipv4ToNumber(p.ciaddr)).u32(ipv4ToNumber(p.yiaddr))
+  w.u32(ipv4ToNumber(p.siaddr)).u32(ipv4ToNumber(p.giaddr))
+  w.padded(p.chaddr, 16).padded(latin1(p.sname), 64).padded(latin1(p.file), 128)
   w.u32(COOKIE)
-  const options = writeOptions(p.options, Math.max(room, BOOTP_BYTES) - HEADER_BYTES)
-  w.raw(options).zeros(Math.max(0, BOOTP_BYTES - HEADER_BYTES - options.length))
-  return w.done()
+  writeOptions(w, p.options, Math.max(room, BOOTP_BYTES) - HEADER_BYTES)
+  return w.zeros(Math.max(0, BOOTP_BYTES - w.length())).done()
 }
 
 function readOp(op: number): Packet['op'] {
@@ -117,73 +115,69 @@ function readVendorArea(area: Buffer, overloaded: Overloaded): { options: RawOpt
 
 /** RFC 3396 5: the pieces of an option are joined in the order options field, file, sname. */
 function readOptions(area: Buffer, overloaded: Overloaded) {
-  const pieces = new Map<number, Buffer[]>()
+  const options: RawOptions = new Map()
   // A packet cut on its way may have lost what says who asks: it must not be taken for another client's. BOOTP has a
   // fixed length and need not end its options.
-  const isBootp = () => area.length >= VENDOR_BYTES - 4 && !pieces.has(MESSAGE_TYPE)
-  if (!readArea(area, pieces) && !isBootp()) throw new WireError('options: no END')
-  const overload = readOverload(pieces.get(OVERLOAD))
-  if (overload & 1) readArea(overloaded.file, pieces)
-  if (overload & 2) readArea(overloaded.sname, pieces)
-  pieces.delete(OVERLOAD)
-  const options: RawOptions = new Map()
-  for (const [code, parts] of pieces) options.set(code, Buffer.concat(parts))
+  const isBootp = () => area.length >= VENDOR_BYTES - 4 && !options.has(MESSAGE_TYPE)
+  if (!readArea(area, options) && !isBootp()) throw new WireError('options: no END')
+  const overload = readOverload(options.get(OVERLOAD))
+  if (overload & 1) readArea(overloaded.file, options)
+  if (overload & 2) readArea(overloaded.sname, options)
+  options.delete(OVERLOAD)
   return { options, overload }
 }
 
 /** Whether the area has its END. */
-function readArea(area: Buffer, pieces: Map<number, Buffer[]>): boolean {
+function readArea(area: Buffer, options: RawOptions): boolean {
   const r = readBytes(area)
   while (r.left() > 0) {
     const code = r.u8('option code')
     if (code === PAD) continue
     if (code === END) return true
-    const value = r.raw(r.u8(`option ${code} length`), `option ${code}`)
-    const parts = pieces.get(code)
-    if (parts) parts.push(value)
-    else pieces.set(code, [value])
+    const name = optionNames[code]!
+    const value = r.raw(r.u8(name), name)
+    const before = options.get(code)
+    options.set(code, before ? Buffer.concat([before, value]) : value)
   }
   return false
 }
+const optionNames = Array.from({ length: 256 }, (_, code) => `option ${code}`)
 
-function readOverload(parts: Buffer[] | undefined): number {
-  if (!parts) return 0
-  const value = Buffer.concat(parts)
+function readOverload(value: Buffer | undefined): number {
+  if (!value) return 0
   if (value.length !== 1 || value[0]! < 1 || value[0]! > 3)
     throw new WireError(`option ${OVERLOAD}: ${value.length} bytes, must be one of 1, 2, 3`)
   return value[0]!
 }
 
 /** 53 first, as old ROMs expect; 82 last (RFC 3046 2.2); the order of the others says what matters most. */
-function writeOptions(options: RawOptions, room: number): Buffer {
+function writeOptions(w: Writer, options: RawOptions, room: number) {
   const type = options.get(MESSAGE_TYPE)
   const relayInfo = options.get(RELAY_INFO)
-  // A relay may need its option to find the client again: room is kept for it before there is any for others.
-  const last = relayInfo ? writeOption(RELAY_INFO, relayInfo) : Buffer.alloc(0)
   let left = room - 1 // END
-  const kept = last.length <= left ? last : Buffer.alloc(0)
-  left -= kept.length
-  const parts: Buffer[] = []
+  // A relay may need its option to find the client again: room is kept for it before there is any for others.
+  const isKept = relayInfo !== undefined && optionBytes(relayInfo) <= left
+  if (isKept) left -= optionBytes(relayInfo)
   function add(code: number, value: Buffer) {
-    const bytes = writeOption(code, value)
-    if (bytes.length > left) return
-    parts.push(bytes)
-    left -= bytes.length
+    const bytes = optionBytes(value)
+    if (bytes > left) return
+    writeOption(w, code, value)
+    left -= bytes
   }
   if (type) add(MESSAGE_TYPE, type)
   for (const [code, value] of options) if (code !== MESSAGE_TYPE && code !== RELAY_INFO) add(code, value)
-  return Buffer.concat([...parts, kept, Buffer.of(END)])
+  if (isKept) writeOption(w, RELAY_INFO, relayInfo)
+  w.u8(END)
 }
 
-function writeOption(code: number, value: Buffer): Buffer {
-  const w = writeBytes()
-  let at = 0
-  do {
-    const piece = value.subarray(at, at + 255)
+/** What an option takes, with code and length of each of its pieces. */
+const optionBytes = ({ length }: Buffer): number => length + 2 * Math.max(1, Math.ceil(length / 255))
+
+function writeOption(w: Writer, code: number, value: Buffer) {
+  for (let at = 0; at === 0 || at < value.length; at += 255) {
+    const piece = value.length <= 255 ? value : value.subarray(at, at + 255)
     w.u8(code).u8(piece.length).raw(piece)
-    at += 255
-  } while (at < value.length)
-  return w.done()
+  }
 }
 
 function paddedText(field: Buffer): string {
@@ -192,10 +186,3 @@ function paddedText(field: Buffer): string {
 }
 
 const latin1 = (text: string) => Buffer.from(text, 'latin1')
-
-/** Cut or filled with zeros to exactly `length`. */
-function padded(bytes: Uint8Array, length: number): Buffer {
-  const field = Buffer.alloc(length)
-  field.set(bytes.subarray(0, length))
-  return field
-}
