@@ -13,7 +13,7 @@ import type { BlobRef } from '../src/image/version.ts'
 import type { Network } from '../src/node/network.ts'
 import { openLeases } from './dhcp/leases.ts'
 import { startDhcp } from './dhcp/server.ts'
-import { limitFailures } from './emit.ts'
+import { type Emit, limitEvents } from './emit.ts'
 import { startBootHttp } from './http/boot.ts'
 import { openPublished } from './http/published.ts'
 import { bootfilePath } from './loaders/blobs.ts'
@@ -25,7 +25,7 @@ import { startTftp } from './tftp/server.ts'
 
 type World = {
   config: Config
-  parent: Parent
+  emit: Emit
   nodes: () => NodeIndex
   /** Whose address it is, as far as DHCP knows. */
   macOf(address: Ipv4): Mac | undefined
@@ -52,6 +52,7 @@ runChild(async ({ config, coexist }, parent) => {
   await view.known
   const { nodes } = view
   const loaders = loaderFiles(bootfiles.loaders, config.stateDir)
+  const emit = limitEvents(parent.emit)
   const dhcp = await startDhcp({
     networks: config.networks,
     serverOf: (network) => serverAddress(network, config),
@@ -59,12 +60,12 @@ runChild(async ({ config, coexist }, parent) => {
     reserved: (ip) => nodes().byAddress.has(ip),
     built: new Set(loaders.keys()),
     leases,
-    emit: parent.emit,
+    emit,
     record: recorder.dhcp,
     coexist,
   })
-  const pool = await startPool({ workers: config.tftp.workers, emit: limitFailures(parent.emit) })
-  const world = { config, parent, nodes, macOf, loaders, recorder, pool }
+  const pool = await startPool({ workers: config.tftp.workers, emit })
+  const world = { config, emit, nodes, macOf, loaders, recorder, pool }
   // A relayed subnet reaches us by the address of another one.
   const byAddress = Map.groupBy(config.networks, ({ address }) => address)
   const files = await Promise.all([...byAddress.values()].map(([network]) => serveFiles(network!, world)))
@@ -98,11 +99,7 @@ const loaderFiles = (loaders: Record<string, BlobRef>, stateDir: string): Map<st
   new Map(Object.entries(loaders).map(([name, { digest }]) => [name, bootfilePath(stateDir, digest)]))
 
 /** TFTP and HTTP on the address of a network. */
-async function serveFiles(
-  network: Network,
-  { config, parent, nodes, macOf, loaders, recorder, pool }: World,
-) {
-  const emit = limitFailures(parent.emit)
+async function serveFiles(network: Network, { config, emit, nodes, macOf, loaders, recorder, pool }: World) {
   const { address } = network
   const { http, tftp, stateDir } = config
   const open = openPublished({

@@ -1,5 +1,5 @@
 // One stream of events. In the children of the supervisor an event goes up by IPC; the supervisor writes the one log.
-import type { Emit, EventFields, EventType } from '../src/events.ts'
+import type { Common, Emit, EventFields, EventType } from '../src/events.ts'
 
 export type { Emit } from '../src/events.ts'
 
@@ -10,18 +10,33 @@ export function makeEmit(
   return <T extends EventType>(type: T, fields: EventFields<T>) => sink({ time: Date.now(), type, ...fields })
 }
 
+type Limit = { what: string; perMinute: number; of(type: EventType, fields: Common): boolean }
 const failures: ReadonlySet<EventType> = new Set(['tftp.fail', 'http.fail'])
-const failuresPerMinute = 1000
+const answers: ReadonlySet<EventType> = new Set([
+  ...(['dhcp.discover', 'dhcp.offer', 'dhcp.ack', 'dhcp.nak', 'dhcp.release', 'dhcp.decline'] as const),
+])
+/** What any machine of the network can cause without end is said so often a minute and no more: log and memory last. */
+const limits: Limit[] = [
+  { what: 'transfers that failed', perMinute: 1000, of: (type) => failures.has(type) },
+  {
+    what: 'DHCP of machines that nobody defined',
+    perMinute: 1000,
+    of: (type, { node }) => node === undefined && answers.has(type),
+  },
+]
 
-/** Failures that any machine of the network can cause without end are said so often a minute and no more: log and memory last. */
-export function limitFailures(emit: Emit, now: () => number = Date.now): Emit {
-  let [until, said] = [0, 0]
+/** Says how much was left out when the next such event comes. */
+export function limitEvents(emit: Emit, now: () => number = Date.now): Emit {
+  const windows = limits.map((limit) => ({ ...limit, until: 0, said: 0 }))
   return (type, fields) => {
-    if (failures.has(type)) {
-      if (now() >= until) [until, said] = [now() + 60_000, 0]
-      said += 1
-      if (said > failuresPerMinute) return
+    const window = windows.find(({ of }) => of(type, fields))
+    if (!window) return emit(type, fields)
+    if (now() >= window.until) {
+      const count = window.said - window.perMinute
+      Object.assign(window, { until: now() + 60_000, said: 0 })
+      if (count > 0) emit('serve.quiet', { what: window.what, count })
     }
-    emit(type, fields)
+    window.said += 1
+    if (window.said <= window.perMinute) emit(type, fields)
   }
 }

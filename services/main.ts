@@ -47,7 +47,7 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
   const eventLog = await openEventLog({ rows: store.events, failed: report })
   const emit = makeEmit((event) => {
     // Those of other processes were logged already.
-    parent.send({ kind: 'event', event: event as Event })
+    parent.say(event as Event)
     eventLog.publish(event as Event)
   })
   const leases = askForLeases(parent)
@@ -104,9 +104,11 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
     if (message.type === 'job-ended') return void jobEnded(message).catch(report)
     if (message.type === 'need-snapshot') return void sendSnapshot().catch(report)
     if (message.type === 'boot-steps') return keeper.take(message)
-    eventLog.publish(owners.complete(message.event))
-    keeper.seen(message.event)
-    deployments.seen(message.event).catch(report)
+    for (const event of message.events) {
+      eventLog.publish(owners.complete(event))
+      keeper.seen(event)
+      deployments.seen(event).catch(report)
+    }
   })
 
   const node = await startNodeHttp({ socket: nodeSocket(config), ...deployments, now: Date.now })

@@ -24,7 +24,7 @@ export type JobSpec = CaptureSpec
 export type LeaseRow = { mac: Mac; address: Ipv4; node?: NodeName; expires: number; state: LeaseState }
 
 export type ToMain =
-  | { type: 'event'; event: Event }
+  | { type: 'events'; events: Event[] }
   | { type: 'need-snapshot' } // the boot process has none, or missed a delta
   | { type: 'leases'; ask: number; leases: LeaseRow[] }
   /** What machines asked and got (services/record/recorder.ts); `of` tells one life of the boot process from another. */
@@ -40,7 +40,7 @@ export type ToBoot =
 export type Up =
   | { kind: 'ready' }
   | { kind: 'fatal'; fault: Fault }
-  | { kind: 'event'; event: Event }
+  | { kind: 'events'; events: Event[] }
   | { kind: 'send'; to: 'main'; body: ToMain }
   | { kind: 'send'; to: 'boot'; body: ToBoot }
   | { kind: 'start-job'; job: string; spec: JobSpec }
@@ -51,7 +51,13 @@ export type Down =
   | { kind: 'message'; body: ToMain | ToBoot }
   | { kind: 'stop' }
 
-export type Parent = { emit: Emit; send(message: Up): void; onMessage(handle: (body: any) => void): void }
+export type Parent = {
+  emit: Emit
+  /** An event that has its time already. */
+  say(event: Event): void
+  send(message: Up): void
+  onMessage(handle: (body: any) => void): void
+}
 
 /**
  * Runs the body of a child process: waits for its configuration, says ready when `start` resolves, stops on `stop` or
@@ -66,11 +72,18 @@ export function runChild(
   const waiting: unknown[] = []
   let handle: ((body: any) => void) | undefined
   let running: Promise<{ close(): Promise<void> | void }> | undefined
-  const send = (message: Up) => {
+  const tell = (message: Up) => {
     if (process.connected) process.send?.(message)
   }
+  const said = gatherEvents((events) => tell({ kind: 'events', events }))
+  /** After the events that came before it. */
+  function send(message: Up) {
+    said.flush()
+    tell(message)
+  }
   const parent: Parent = {
-    emit: makeEmit((event) => send({ kind: 'event', event: event as Event })),
+    emit: makeEmit((event) => said.add(event as Event)),
+    say: said.add,
     send,
     onMessage(next) {
       handle = next
@@ -100,9 +113,30 @@ export function runChild(
     const timer = setTimeout(() => process.exit(1), 4000)
     await running?.then((child) => child.close()).catch(() => {})
     clearTimeout(timer)
+    said.flush()
     process.exit(0)
   }
 }
+
+/** A rack that starts says tens of thousands of things within a second: they travel together. */
+function gatherEvents(send: (events: Event[]) => void) {
+  let waiting: Event[] = []
+  let timer: NodeJS.Timeout | undefined
+  function flush() {
+    clearTimeout(timer)
+    timer = undefined
+    const events = waiting
+    waiting = []
+    if (events.length > 0) send(events)
+  }
+  function add(event: Event) {
+    waiting.push(event)
+    if (waiting.length >= gathered.most) flush()
+    else timer ??= setTimeout(flush, gathered.ms)
+  }
+  return { add, flush }
+}
+const gathered = { most: 500, ms: 10 }
 
 /** A port or an address that can't be had is the configuration's fault, not a bug. */
 function startFault(error: unknown): Fault {

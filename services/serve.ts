@@ -33,7 +33,7 @@ export async function startServer({ config, log, coexist = false }: Needs) {
   const timers = new Set<NodeJS.Timeout>()
   let stopping = false
   let started = false
-  const emit = makeEmit((event) => observe(event as Event, 'serve'))
+  const emit = makeEmit((event) => observe([event as Event], 'serve'))
 
   const workers = Array.from({ length: config.http.workers }, (_, i) => `blob${i + 1}`)
   const awaited = new Set(['main', 'boot', ...workers])
@@ -88,8 +88,8 @@ export async function startServer({ config, log, coexist = false }: Needs) {
       case 'fatal':
         if (!started && child.role !== 'job') return failStart(message.fault)
         return emit('serve.fail', { process: child.name, why: message.fault.error, what: message.fault.what })
-      case 'event':
-        return observe(message.event, child.name)
+      case 'events':
+        return observe(message.events, child.name)
       case 'send':
         return message.to === 'main' ? relay('main', message.body) : relay('boot', message.body)
       case 'start-job':
@@ -99,9 +99,9 @@ export async function startServer({ config, log, coexist = false }: Needs) {
   }
 
   /** Every event goes to the log; main gets those that it did not emit itself. */
-  function observe(event: Event, from: string) {
-    log(event)
-    if (from !== 'main') relay('main', { type: 'event', event })
+  function observe(events: Event[], from: string) {
+    for (const event of events) log(event)
+    if (from !== 'main') relay('main', { type: 'events', events })
   }
 
   function relay(to: 'main', body: ToMain): void
@@ -111,7 +111,12 @@ export async function startServer({ config, log, coexist = false }: Needs) {
     // The boot process becomes ready by what main tells it; main takes messages once it can act on them.
     const listens = child?.process.connected && (child.ready || to === 'boot')
     if (child && listens) return tell(child, { kind: 'message', body })
-    const queue = queued[to] as (ToMain | ToBoot)[]
+    // One by one: the limit is one of events, however many came together.
+    if (body.type !== 'events') return enqueue(queued[to], body)
+    for (const event of body.events) enqueue(queued[to], { ...body, events: [event] })
+  }
+
+  function enqueue(queue: (ToMain | ToBoot)[], body: ToMain | ToBoot) {
     queue.push(body)
     if (queue.length <= queueLimit) return
     // Events were logged, and the boot process asks again for what it misses; how a job ended is said once.

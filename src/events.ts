@@ -4,6 +4,7 @@ export const eventTable = {
   'serve.start': ['process'],
   'serve.exit': ['process', 'code', 'signal'],
   'serve.fail': ['process', 'why', 'what'],
+  'serve.quiet': ['what', 'count'], // events of that kind were too many within a minute: so many were not said
   'dhcp.discover': ['client', 'arch'],
   'dhcp.offer': ['address', 'file', 'client', 'arch'],
   'dhcp.ack': ['address', 'file', 'client', 'arch', 'leaseSeconds'],

@@ -18,11 +18,29 @@ const chatter = new Set(['dhcp.discover', 'dhcp.ignore', 'http.blob', 'http.file
 
 /** @param pretty lines for a person; else JSON lines. @param all also what a busy network says all day long. */
 export function openLog({ pretty, all }: { pretty: boolean; all: boolean }): (event: Event) => void {
-  const logger = pino({ base: null, level: all ? 'debug' : 'info', timestamp: false })
+  const logger = pino({ base: null, level: all ? 'debug' : 'info', timestamp: false }, gatherLines())
   return (event) => {
     const level = problems.has(event.type) ? 'warn' : chatter.has(event.type) ? 'debug' : 'info'
     if (!pretty) return logger[level]({ ...event, time: new Date(event.time).toISOString() })
     if (level !== 'debug' || all) process.stdout.write(`${renderEvent(event)}\n`)
+  }
+}
+
+/** What is said within one turn is written at once: a write for each line of a rack that starts would be felt. */
+function gatherLines(): pino.DestinationStream {
+  const out = pino.destination(1)
+  let text = ''
+  function flush() {
+    const lines = text
+    text = ''
+    if (lines !== '') out.write(lines)
+  }
+  process.once('exit', flush)
+  return {
+    write(line) {
+      if (text === '') setImmediate(flush)
+      text += line
+    },
   }
 }
 

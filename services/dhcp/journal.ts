@@ -5,15 +5,20 @@ import { dirname } from 'node:path'
 import { isIpv4, type Mac } from '../../src/address.ts'
 import type { Lease, LeaseState } from '../../src/dhcp/leases.ts'
 
-/** A group is at most this old when it goes to the disk; a client waits whole seconds before it asks again. */
-const GROUP_MS = 5
+/**
+ * How long a group gathers records when the one before it had this many: then one write for more of them is worth a
+ * pause, of which a client that waits whole seconds before it asks again notices nothing. A single client waits for its
+ * own write alone.
+ */
+const busy = { records: 10, ms: 5 }
 
 /** Reads and compacts the journal at `path`, then takes records. `dropped` counts lines that could not be read. */
 export async function openJournal(path: string) {
   const { leases, dropped } = parseJournal(await readIfThere(path))
   await replaceFile(path, leases.map(serializeLease).join(''))
   const file = await open(path, 'a')
-  let group: { text: string; written: Promise<void> } | undefined
+  let group: { text: string; records: number; written: Promise<void> } | undefined
+  let before = 0 // records of the last group
   let last: Promise<void> = Promise.resolve()
   let closed = false
 
@@ -22,14 +27,16 @@ export async function openJournal(path: string) {
     if (closed) return Promise.reject(new Error('the lease journal is closed'))
     group ??= startGroup()
     group.text += serializeLease(lease)
+    group.records += 1
     return group.written
   }
   function startGroup() {
-    const fresh = { text: '', written: Promise.resolve() }
-    const before = last
+    const fresh = { text: '', records: 0, written: Promise.resolve() }
+    const pause = before < busy.records ? turn() : delay(busy.ms)
     // Records keep their order: a group waits for the one before it and takes in what comes meanwhile.
-    fresh.written = Promise.all([before.catch(() => {}), delay(GROUP_MS)]).then(() => {
+    fresh.written = Promise.all([last.catch(() => {}), pause]).then(() => {
       group = undefined
+      before = fresh.records
       return write(fresh.text)
     })
     last = fresh.written
@@ -105,4 +112,6 @@ async function replaceFile(path: string, text: string) {
   await folder.sync()
 }
 
+/** What came in with the same packets is taken along. */
+const turn = () => new Promise<void>((done) => setImmediate(done))
 const delay = (ms: number) => new Promise<void>((done) => setTimeout(done, ms))

@@ -3,6 +3,7 @@ import dgram from 'node:dgram'
 import { once } from 'node:events'
 import type { Ipv4 } from '../../src/address.ts'
 import { UserError } from '../../src/fault.ts'
+import { literal } from './literal.ts'
 
 /** A descriptor and its name (FileDescriptorName=). */
 export type HandedDescriptor = { fd: number; name: string }
@@ -64,7 +65,7 @@ export async function openHanded(descriptors: readonly HandedDescriptor[]) {
 export type Handed = Pick<Awaited<ReturnType<typeof openHanded>>, 'take'>
 
 async function adopt(fd: number, name: string): Promise<Omit<Socket, 'name'>> {
-  const socket = dgram.createSocket('udp4')
+  const socket = dgram.createSocket({ type: 'udp4', lookup: literal })
   const listening = once(socket, 'listening') // asked for first: it comes within the call of bind
   try {
     socket.bind({ fd })

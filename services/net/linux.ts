@@ -16,6 +16,7 @@ import {
   SOL_SOCKET,
   socketAddress,
 } from './libc.ts'
+import { literal } from './literal.ts'
 
 /** A rack that is switched on sends in one burst what the default of 208 KB would drop. */
 export const RECEIVE_BUFFER_BYTES = 8 << 20
@@ -49,10 +50,13 @@ export async function openDeviceSocket(device: string, port: number): Promise<dg
 
 /** A UDP socket on our own address: for what is sent to us alone, and for everything that we send. */
 export async function openAddressSocket(address: Ipv4, port: number): Promise<dgram.Socket> {
-  const socket = dgram.createSocket({ type: 'udp4', reuseAddr: true, recvBufferSize: RECEIVE_BUFFER_BYTES })
+  const socket = dgram.createSocket({
+    ...{ type: 'udp4', reuseAddr: true, recvBufferSize: RECEIVE_BUFFER_BYTES, lookup: literal },
+  })
+  const listening = once(socket, 'listening') // before bind: with a literal look-up it happens within it
   socket.bind({ port, address })
   try {
-    await once(socket, 'listening')
+    await listening
   } catch (error) {
     socket.close()
     throw new UserError('cannot listen', {

@@ -9,8 +9,9 @@ import { errorCodes, type Packet, parsePacket, type Request, serializePacket } f
 import type { Emit } from '../emit.ts'
 import type { Open } from '../http/content.ts'
 import { mtuOf, openRequestSocket } from '../net/linux.ts'
+import { literal } from '../net/literal.ts'
 import type { Pool } from './pool.ts'
-import { literal, type Peer } from './wire.ts'
+import type { Peer } from './wire.ts'
 
 type Needs = {
   address: Ipv4 // ours, in the network that is served

@@ -1,5 +1,6 @@
 // Sockets of transfers as transfers see them: each has a port of its own on our address, which is its TID (RFC 1350 4).
 import dgram from 'node:dgram'
+import { literal } from '../net/literal.ts'
 
 export type Peer = { address: string; port: number }
 export type Heard = {
@@ -46,13 +47,4 @@ export const dgramWire: Wire = {
       },
     }
   },
-}
-
-/** Addresses are literal; without this every datagram makes a detour through dns.lookup. */
-export function literal(
-  host: string,
-  _: unknown,
-  done: (error: NodeJS.ErrnoException | null, address: string, family: number) => void,
-) {
-  done(null, host, 4)
 }
