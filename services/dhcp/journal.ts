@@ -1,6 +1,6 @@
 // The lease journal: append-only lines, one fdatasync for all records of a few milliseconds. Memory is the truth; this
 // is what a restart begins with.
-import { open, readFile, rename } from 'node:fs/promises'
+import { type FileHandle, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { isIpv4, type Mac } from '../../src/address.ts'
 import type { Lease, LeaseState } from '../../src/dhcp/leases.ts'
@@ -12,11 +12,27 @@ import type { Lease, LeaseState } from '../../src/dhcp/leases.ts'
  */
 const busy = { records: 10, ms: 5 }
 
+/** The file is written anew when it has grown by this much and is several times as long as it need be. */
+const COMPACT_BYTES = 16 << 20
+const COMPACT_FACTOR = 4
+/** Leases in one piece of a new file: between two pieces machines are answered. */
+const PIECE = 2000
+
+type Options = {
+  /** Which of the records that are read are still worth having. */
+  keep?(lease: Lease): boolean
+  /** What the file needs to have, for when it is written anew. */
+  live(): Lease[]
+  compactBytes?: number
+}
+
 /** Reads and compacts the journal at `path`, then takes records. `dropped` counts lines that could not be read. */
-export async function openJournal(path: string) {
-  const { leases, dropped } = parseJournal(await readIfThere(path))
-  await replaceFile(path, leases.map(serializeLease).join(''))
-  const file = await open(path, 'a')
+export async function openJournal(path: string, { keep, live, compactBytes = COMPACT_BYTES }: Options) {
+  const { leases: read, dropped } = parseJournal(await readIfThere(path))
+  const leases = keep ? read.filter(keep) : read
+  let { file, size } = await replaceFile(path, leases)
+  const limit = () => Math.max(size + compactBytes, COMPACT_FACTOR * size)
+  let compactAt = limit()
   let group: { text: string; records: number; written: Promise<void> } | undefined
   let before = 0 // records of the last group
   let last: Promise<void> = Promise.resolve()
@@ -39,8 +55,21 @@ export async function openJournal(path: string) {
       before = fresh.records
       return write(fresh.text)
     })
-    last = fresh.written
+    // Whoever waits for this group does not wait for the compaction behind it; the next group does.
+    last = fresh.written.then(compactIfLong, () => {})
     return fresh
+  }
+
+  async function compactIfLong() {
+    if (size < compactAt || closed) return
+    try {
+      const old = file
+      ;({ file, size } = await replaceFile(path, live()))
+      compactAt = limit()
+      await old.close()
+    } catch {
+      compactAt = limit() // no room: the old file goes on, and says so itself when it cannot grow either
+    }
   }
   let cut = false
   async function write(text: string) {
@@ -49,6 +78,7 @@ export async function openJournal(path: string) {
     cut = true
     await file.appendFile(whole)
     cut = false
+    size += whole.length // of ASCII
     await file.datasync()
   }
 
@@ -101,15 +131,30 @@ async function readIfThere(path: string): Promise<string> {
   }
 }
 
-/** The new file, or after a crash the old one; never a part. */
-async function replaceFile(path: string, text: string) {
+/** The new file, open to go on at its end, or after a crash the old one; never a part. */
+async function replaceFile(path: string, leases: Lease[]): Promise<{ file: FileHandle; size: number }> {
   const temporary = `${path}.new`
-  await using file = await open(temporary, 'w', 0o600)
-  await file.writeFile(text)
-  await file.datasync()
-  await rename(temporary, path)
-  await using folder = await open(dirname(path), 'r')
-  await folder.sync()
+  await rm(temporary, { force: true })
+  const file = await open(temporary, 'a', 0o600)
+  try {
+    let size = 0
+    for (let at = 0; at < leases.length; at += PIECE) {
+      const text = leases
+        .slice(at, at + PIECE)
+        .map(serializeLease)
+        .join('')
+      await file.appendFile(text)
+      size += text.length
+    }
+    await file.datasync()
+    await rename(temporary, path)
+    await using folder = await open(dirname(path), 'r')
+    await folder.sync()
+    return { file, size }
+  } catch (error) {
+    await file.close()
+    throw error
+  }
 }
 
 /** What came in with the same packets is taken along. */

@@ -1,11 +1,15 @@
 // Leases of all networks: the table in memory and the journal behind it.
 import type { Ipv4, Mac } from '../../src/address.ts'
-import { type LeaseEvent, makeLeaseTable } from '../../src/dhcp/leases.ts'
+import { isWorthKeeping, type Lease, type LeaseEvent, makeLeaseTable } from '../../src/dhcp/leases.ts'
 import { openJournal } from './journal.ts'
 
+type Options = { now?: () => number; compactBytes?: number }
+
 /** `path` is the journal, `stateDir/leases.journal`; its folder must exist. */
-export async function openLeases(path: string) {
-  const journal = await openJournal(path)
+export async function openLeases(path: string, { now = Date.now, compactBytes }: Options = {}) {
+  const live = () => table.list().filter((lease) => lease.state !== 'held' && isWorthKeeping(lease, now()))
+  const keep = (lease: Lease) => isWorthKeeping(lease, now())
+  const journal = await openJournal(path, { keep, live, ...(compactBytes && { compactBytes }) })
   const table = makeLeaseTable(journal.leases)
   return {
     view: table,

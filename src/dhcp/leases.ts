@@ -42,6 +42,14 @@ export function step(lease: Lease | undefined, event: LeaseEvent): Lease | undef
   }
 }
 
+/** A machine that is away for longer gets whatever address is free then. */
+const REMEMBER_MS = 30 * 86_400_000
+
+/** Whether the record still says anything: who has the address, had it not long ago, or that nobody may have it. */
+export function isWorthKeeping({ state, until }: Lease, now: number): boolean {
+  return state === 'held' || state === 'declined' ? until > now : until + REMEMBER_MS > now
+}
+
 /** What a reply is decided on. */
 export type LeaseView = {
   get(mac: Mac): Lease | undefined

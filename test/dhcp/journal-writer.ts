@@ -3,7 +3,7 @@
 import { openJournal } from '../../services/dhcp/journal.ts'
 import { ipv4FromNumber, parseMac } from '../../src/address.ts'
 
-const journal = await openJournal(process.argv[2]!)
+const journal = await openJournal(process.argv[2]!, { live: () => [] })
 for (let i = Number(process.argv[3]); ; i += 3) await Promise.all([i, i + 1, i + 2].map(append))
 
 async function append(i: number) {

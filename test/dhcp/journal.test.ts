@@ -1,5 +1,13 @@
 import { spawn } from 'node:child_process'
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -25,11 +33,11 @@ const lease = (n: number, more: Partial<Lease> = {}): Lease => ({
 
 test('what was appended is there again, in its last state, and the file is compacted', async () => {
   const path = join(folder, 'again')
-  const first = await openJournal(path)
+  const first = await openJournal(path, { live: () => [] })
   await Promise.all([lease(1), lease(2), lease(1, { state: 'released' })].map(first.append))
   await first.close()
   const before = statSync(path).size
-  const second = await openJournal(path)
+  const second = await openJournal(path, { live: () => [] })
   expect(second).toMatchObject({ leases: [lease(2), lease(1, { state: 'released' })], dropped: 0 })
   await second.close()
   expect(statSync(path).size).toBeLessThan(before)
@@ -48,7 +56,7 @@ test('cut at any byte, all whole records are read and at most the last one is dr
 test('a cut record is followed by good ones after the restart', async () => {
   const path = join(folder, 'cut')
   writeFileSync(path, '10.0.0.1 52:54:00:00:00:01 bound 1001\n10.0.0.2 52:54:00:00')
-  const journal = await openJournal(path)
+  const journal = await openJournal(path, { live: () => [] })
   await journal.append(lease(3))
   await journal.close()
   expect(journal.dropped).toBe(1)
@@ -60,7 +68,7 @@ test('damaged lines are counted and cost no other record', async () => {
   writeFileSync(path, '10.0.0.1 52:54:00:00:00:01 bound 1001\n')
   appendFileSync(path, '\0\0\0\0\n10.0.0.999 52:54:00:00:00:02 bound 1\n10.0.0.3 x bound 1\n\n')
   appendFileSync(path, '10.0.0.4 52:54:00:00:00:04 bound 1004\n')
-  const journal = await openJournal(path)
+  const journal = await openJournal(path, { live: () => [] })
   expect(journal).toMatchObject({ leases: [lease(1), lease(4)], dropped: 3 })
   await journal.close()
 })
@@ -88,18 +96,68 @@ async function writeAndKill(path: string, from: number, said: Set<number>) {
 test('leases: holds are not written, all else is, and a machine keeps its address over a restart', async () => {
   const path = join(folder, 'leases')
   const { mac, address } = lease(1)
-  const first = await openLeases(path)
+  const first = await openLeases(path, { now: () => 1000 })
   expect(first.take({ type: 'offer', mac, address, now: 1000 })).toBeUndefined()
   await first.take({ type: 'ack', mac, address, now: 1000, seconds: 10 })
   await first.close()
-  const second = await openLeases(path)
+  const second = await openLeases(path, { now: () => 1000 })
   expect(second.list()).toEqual([{ mac, address, state: 'bound', until: 11_000 }])
   expect(second.macOf(address, 10_999)).toBe(mac)
   await second.close()
 })
 
 test('a journal that cannot be written says so to the one who waits', async () => {
-  const journal = await openJournal(join(folder, 'closed'))
+  const journal = await openJournal(join(folder, 'closed'), { live: () => [] })
   await journal.close()
   await expect(journal.append(lease(1))).rejects.toThrow(/closed/)
+})
+
+test('it is written anew while it runs: its size is bounded, and every last record is there after a crash', async () => {
+  const path = join(folder, 'bounded')
+  const leases = await openLeases(path, { now: () => 1000, compactBytes: 4096 })
+  const sizes: number[] = []
+  for (let round = 0; round < 300; round++) {
+    const taken = [1, 2, 3].map((n) => {
+      const { mac, address } = lease(n)
+      return leases.take({ type: 'ack', mac, address, now: 1000 + round, seconds: 10 })
+    })
+    await Promise.all(taken)
+    sizes.push(statSync(path).size)
+  }
+  // Read as a crash would leave it: nothing was closed.
+  expect(parseJournal(readFileSync(path, 'latin1')).leases.map((l) => l.until)).toEqual([
+    11_299, 11_299, 11_299,
+  ])
+  expect(Math.max(...sizes)).toBeLessThan(3 * 4096)
+  expect(sizes.filter((size, i) => size < sizes[i - 1]!).length).toBeGreaterThan(5)
+  await leases.close()
+})
+
+test('records that say nothing any more are dropped: run out a month ago, quarantine over', async () => {
+  const path = join(folder, 'old')
+  const day = 86_400_000
+  const now = 100 * day
+  const lines = [
+    [1, 'bound', now - 31 * day],
+    [2, 'bound', now - 29 * day],
+    [3, 'declined', now - 1],
+    [4, 'declined', now + 1],
+    [5, 'released', now - 31 * day],
+  ].map(([n, state, until]) => `10.0.0.${n} 52:54:00:00:00:0${n} ${state} ${until}\n`)
+  writeFileSync(path, lines.join(''))
+  const leases = await openLeases(path, { now: () => now })
+  expect(leases.list().map(({ address }) => address)).toEqual(['10.0.0.2', '10.0.0.4'])
+  expect(readFileSync(path, 'latin1')).toBe(lines[1]! + lines[3]!)
+  await leases.close()
+})
+
+test('while there is no room for a new file the old one goes on', async () => {
+  const path = join(folder, 'stuck')
+  const leases = await openLeases(path, { now: () => 1000, compactBytes: 100 })
+  mkdirSync(`${path}.new/x`, { recursive: true }) // what rm without recursive can not take away
+  const { mac, address } = lease(1)
+  for (let round = 0; round < 20; round++)
+    await leases.take({ type: 'ack', mac, address, now: 1000 + round, seconds: 10 })
+  expect(parseJournal(readFileSync(path, 'latin1')).leases.map((l) => l.until)).toEqual([11_019])
+  await leases.close()
 })
