@@ -12,6 +12,7 @@ export const eventTable = {
   'dhcp.ignore': ['why'],
   'dhcp.release': ['address'],
   'dhcp.decline': ['address'],
+  'dhcp.conflict': ['address', 'why'],
   'dhcp.rogue': ['address', 'why'],
   'dhcp.warn': ['why'],
   'tftp.start': ['file', 'peer', 'bytes', 'kind'],

@@ -10,6 +10,7 @@ const problems = new Set([
   'tftp.fail',
   'http.fail',
   'dhcp.nak',
+  'dhcp.conflict',
   'dhcp.rogue',
   'dhcp.warn',
 ])

@@ -36,6 +36,12 @@ export function makeSay(emit: Emit, now: () => number) {
     if (isNews(`${mac} rogue ${server}`)) emit('dhcp.rogue', { address: server, why, ...whoIs(mac, node) })
   }
 
+  /** A machine uses an address of a pool that it was not given. */
+  function conflict(address: Ipv4, mac: Mac | undefined) {
+    const why = 'a machine that was not given it uses this address of the pool'
+    if (isNews(`${mac} conflict ${address}`)) emit('dhcp.conflict', { address, why, ...(mac && { mac }) })
+  }
+
   function warn(why: string, { mac, node }: Who = {}) {
     if (isNews(`${mac} ${why}`)) emit('dhcp.warn', { why, ...whoIs(mac, node) })
   }
@@ -71,7 +77,7 @@ export function makeSay(emit: Emit, now: () => number) {
     }
   }
 
-  return { answered, ignored, rogue, warn }
+  return { answered, ignored, rogue, conflict, warn }
 }
 export type Say = ReturnType<typeof makeSay>
 

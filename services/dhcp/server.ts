@@ -1,6 +1,7 @@
 // DHCP on all networks. Bytes in, decision in src/dhcp, bytes out; nothing from the network gets past `receive` as an error.
 import { type Ipv4, type Mac, macFromBytes } from '../../src/address.ts'
 import type { BootNode, ServerAddress } from '../../src/boot/plan.ts'
+import { isOfNetwork } from '../../src/dhcp/assign.ts'
 import { decide } from '../../src/dhcp/decide.ts'
 import {
   bootServerDestination,
@@ -23,6 +24,7 @@ import { type HandedDescriptor, openHanded } from '../net/handed.ts'
 import type { DhcpSeen } from '../record/recorder.ts'
 import type { Leases } from './leases.ts'
 import { type Listener, openListeners } from './listeners.ts'
+import { startProbes } from './probe.ts'
 import { type Case, makeSay } from './say.ts'
 import { makeLookingMac, startWatch } from './watch.ts'
 
@@ -74,6 +76,7 @@ export async function startDhcp(needs: DhcpNeeds) {
   const handed = await openHanded(descriptors)
   const { listeners, sender, close } = await openListeners(networks, ports, handed)
   handed.finish()
+  const probes = startProbes({ networks, holder, say })
 
   const report = (error: unknown) => say.ignored(`fault: ${messageOf(error)}`)
   for (const { socket, arrival, port } of listeners) {
@@ -138,7 +141,19 @@ export async function startDhcp(needs: DhcpNeeds) {
 
   function answerTo({ request, network, node }: Case, { port }: Heard): Answer {
     const server = servers.get(network)!
-    return decide(port, request, { network, server, built, node, leases: leases.view, reserved, now: now() })
+    const context = { network, server, built, node, leases: leases.view, reserved: notFor, now: now() }
+    return decide(port, request, context)
+  }
+
+  function notFor(address: Ipv4, mac: Mac): boolean {
+    const user = probes.inUse(address)
+    return reserved(address) || (user !== undefined && user !== mac)
+  }
+
+  function holder(address: Ipv4) {
+    if (reserved(address) || networks.some((network) => isOfNetwork(address, network))) return 'reserved'
+    const lease = leases.view.at(address)
+    return lease && { mac: lease.mac, running: lease.until > now() }
   }
 
   /** On a full disk nodes still boot: a fixed address needs no memory. An address of the pool could be given twice. */
@@ -171,6 +186,7 @@ export async function startDhcp(needs: DhcpNeeds) {
     macOf: overheard.macOf,
     async close() {
       await watch.close()
+      await probes.close()
       await close()
     },
   }

@@ -9,8 +9,8 @@ export type Addresses = {
   network: Network
   node: BootNode | undefined
   leases: LeaseView
-  /** Addresses that belong to known nodes by definition; they are not given from the pool. */
-  reserved(address: Ipv4): boolean
+  /** Addresses that this machine is not to get from the pool: others' by definition, or found in use. */
+  reserved(address: Ipv4, mac: Mac): boolean
   now: number
 }
 type Chosen = { kind: 'address'; address: Ipv4 } | Ignore
@@ -22,7 +22,7 @@ export function addressFor({ mac }: Request, context: Addresses, wanted: Ipv4 | 
   if (fixed !== undefined) return checkFixed(fixed, network)
   if (!network.pool)
     return ignore(node ? 'the node has no address and the network no pool' : 'unknown machine')
-  const address = leases.choose(network.pool, { mac, wanted, now, reserved: reservedIn(context) })
+  const address = leases.choose(network.pool, { mac, wanted, now, reserved: reservedIn(mac, context) })
   return address === undefined ? ignore('the pool is used up') : { kind: 'address', address }
 }
 
@@ -43,9 +43,13 @@ function isServers(address: Ipv4, { address: ours, gateway, subnet }: Network): 
 }
 
 const reservedIn =
-  ({ network, reserved }: Addresses) =>
+  (mac: Mac, { network, reserved }: Addresses) =>
   (address: Ipv4): boolean =>
-    isServers(address, network) || !!network.dns?.includes(address) || reserved(address)
+    isOfNetwork(address, network) || reserved(address, mac)
+
+/** Addresses of the pool that the network itself has. */
+export const isOfNetwork = (address: Ipv4, network: Network): boolean =>
+  isServers(address, network) || !!network.dns?.includes(address)
 
 /**
  * Whether the sender of a REQUEST may have the address. For known nodes we are the authority and say no; of an
@@ -64,7 +68,7 @@ export function rightTo(
     return subnetContains(network.subnet, asked) ? 'unknown' : 'no' // it has come here from another network
   }
   if (!network.pool) return 'unknown'
-  const wish = { mac, wanted: asked, now, reserved: reservedIn(context) }
+  const wish = { mac, wanted: asked, now, reserved: reservedIn(mac, context) }
   const lease = leases.get(mac)
   // A selecting client names us: we offered this address, though the hold may be lost by a restart.
   const known = lease ? lease.address === asked : options.serverId !== undefined

@@ -137,6 +137,8 @@ export function makeLeaseTable(records: Iterable<Lease> = []) {
 
   return {
     get: (mac: Mac) => byMac.get(mac),
+    /** The record of an address, whoever's it is. */
+    at: (address: Ipv4) => byAddress.get(address),
     choose,
     mayHave,
     apply,
