@@ -34,7 +34,7 @@ type World = {
   pool: Pool
 }
 
-runChild(async ({ config, coexist }, parent) => {
+runChild(async ({ config, coexist, handed }, parent) => {
   const bootfiles = await loadBootfiles(config.stateDir)
   await mkdir(config.stateDir, { recursive: true })
   const leases = await openLeases(join(config.stateDir, 'leases.journal'))
@@ -63,6 +63,7 @@ runChild(async ({ config, coexist }, parent) => {
     emit,
     record: recorder.dhcp,
     coexist,
+    handed,
   })
   const pool = await startPool({ workers: config.tftp.workers, emit })
   const world = { config, emit, nodes, macOf, loaders, recorder, pool }

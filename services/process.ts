@@ -6,6 +6,7 @@ import type { LeaseState } from '../src/dhcp/leases.ts'
 import type { Event } from '../src/events.ts'
 import { type Fault, faultOf } from '../src/fault.ts'
 import { type Emit, makeEmit } from './emit.ts'
+import type { HandedDescriptor } from './net/handed.ts'
 
 export type Role = 'main' | 'boot' | 'blob' | 'job'
 
@@ -47,7 +48,15 @@ export type Up =
 /** Supervisor to child. */
 export type Down =
   /** `jobs`, to main: those that run, and those whose end it is told as soon as it is ready. */
-  | { kind: 'begin'; config: Config; coexist: boolean; spec?: JobSpec; job?: string; jobs?: string[] }
+  | {
+      kind: 'begin'
+      config: Config
+      coexist: boolean
+      handed: HandedDescriptor[] // for the boot process
+      spec?: JobSpec
+      job?: string
+      jobs?: string[]
+    }
   | { kind: 'message'; body: ToMain | ToBoot }
   | { kind: 'stop' }
 

@@ -5,12 +5,20 @@ import type { Config } from '../src/config.ts'
 import type { Event } from '../src/events.ts'
 import { type Fault, UserError } from '../src/fault.ts'
 import { makeEmit } from './emit.ts'
+import type { HandedDescriptor } from './net/handed.ts'
 import type { Down, JobSpec, Role, ToBoot, ToMain, Up } from './process.ts'
 
 const backoffMs = { first: 100, most: 5000, healthyAfter: 10_000 }
+/** stdin, stdout, stderr, the channel; those that systemd opened come behind. */
+const ownDescriptors = ['ignore', 'inherit', 'inherit', 'ipc'] as const
 const queueLimit = 20_000 // messages kept for a process that is being restarted
 
-type Needs = { config: Config; log: (event: Event) => void; coexist?: boolean }
+type Needs = {
+  config: Config
+  log: (event: Event) => void
+  coexist?: boolean
+  handed?: readonly HandedDescriptor[]
+}
 type Child = {
   name: string
   role: Role
@@ -24,9 +32,10 @@ type Child = {
  * Starts everything and resolves when all of it is ready.
  * @param log gets every event, once; must not throw
  * @param coexist also beside another DHCP server
+ * @param handed sockets for DHCP that systemd opened
  * @throws UserError what the first process that could not start said
  */
-export async function startServer({ config, log, coexist = false }: Needs) {
+export async function startServer({ config, log, coexist = false, handed = [] }: Needs) {
   const children = new Map<string, Child>()
   const queued = { main: [] as ToMain[], boot: [] as ToBoot[] }
   const delays = new Map<string, number>()
@@ -44,8 +53,9 @@ export async function startServer({ config, log, coexist = false }: Needs) {
   for (const name of workers) spawnChild(name, 'blob')
 
   function spawnChild(name: string, role: Role, job?: { id: string; spec: JobSpec }) {
+    const passed = role === 'boot' ? handed : []
     const child = fork(join(import.meta.dirname, `${role}.ts`), [], {
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      stdio: [...ownDescriptors, ...passed.map(({ fd }) => fd)],
     })
     const entry: Child = { name, role, process: child, startedAt: Date.now(), ready: false, job: job?.id }
     children.set(name, entry)
@@ -53,7 +63,8 @@ export async function startServer({ config, log, coexist = false }: Needs) {
     child.on('error', () => {}) // a failed send; the exit that follows says it all
     child.on('exit', (code, signal) => exited(entry, code, signal, job))
     // Another DHCP server may come while we run: the boot process that is started again does not give way to it.
-    const begin = { config, coexist: coexist || started }
+    const inChild = passed.map(({ name }, i) => ({ name, fd: ownDescriptors.length + i }))
+    const begin = { config, coexist: coexist || started, handed: inChild }
     tell(entry, {
       kind: 'begin',
       ...begin,

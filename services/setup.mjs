@@ -45,6 +45,7 @@ const testPeers = [
     'kea-admin',
     'nmap',
     'nftables',
+    'systemd',
   ],
   ...['tftp-hpa', 'curl', 'tcpdump', 'skopeo', 'zstd', 'cpio'],
   ...['openssh-server', 'openssh-client', 'attr', 'acl', 'libcap2-bin', 'e2fsprogs', 'dosfstools', 'fdisk'],

@@ -6,6 +6,7 @@ import { subnetText } from '../../src/node/attributes.ts'
 import type { Network } from '../../src/node/network.ts'
 import { buildBootfiles } from '../loaders/build.ts'
 import { checkOwnLoaders, keepOwnLoaders } from '../loaders/own.ts'
+import { handedDescriptors } from '../net/handed.ts'
 import { startServer } from '../serve.ts'
 import { openLog } from './log.ts'
 import type { Needs } from './needs.ts'
@@ -31,7 +32,10 @@ export function serve(program: Command, { cacheDir, print }: Needs) {
       const { lacking } = await buildBootfiles({ stateDir, cacheDir, arch: 'x86_64', fetch: 'try' })
       if (lacking !== undefined) print.line(lackingText(lacking))
       await keepOwnLoaders(stateDir, config.loaders)
-      const server = await startServer({ config, log, coexist: coexist === true })
+      const server = await startServer({
+        ...{ config, log, coexist: coexist === true },
+        handed: handedDescriptors(process.env, process.pid),
+      })
       const stopped = Promise.withResolvers<void>()
       for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stopped.resolve())
       await stopped.promise

@@ -45,7 +45,7 @@ export async function startWatch({ networks, mac, ports, coexist, say }: Needs) 
   }, EVERY_MS)
 
   async function refuseBesideAnother(network: Local) {
-    const [other] = await look(network, true)
+    const [other] = await lookIfPossible(network, true)
     if (!other) return
     throw new UserError(kinds[other.kind], {
       what: other.server,
@@ -54,12 +54,17 @@ export async function startWatch({ networks, mac, ports, coexist, say }: Needs) 
     })
   }
 
-  /** A network that can't be looked at is no reason to end a server that runs. */
   async function lookAround(network: Local) {
+    judge(network, await lookIfPossible(network, false))
+  }
+
+  /** Without a right to port 68 nobody is found; what else is wrong with the interface, listening on it will say. */
+  async function lookIfPossible(network: Local, first: boolean): Promise<OtherServer[]> {
     try {
-      judge(network, await look(network, false))
+      return await look(network, first)
     } catch (error) {
       say.warn(`can not look for other servers on ${network.interface}: ${(error as Error).message}`)
+      return []
     }
   }
 

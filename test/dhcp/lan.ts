@@ -82,7 +82,7 @@ function ip(...args: string[]) {
   execFileSync('ip', args)
 }
 
-export async function until(met: () => boolean, { timeoutMs = 10_000, why = () => '' } = {}) {
+export async function until(met: () => boolean, { timeoutMs = 10_000, why = (): string => '' } = {}) {
   for (const end = Date.now() + timeoutMs; !met(); await new Promise((done) => setTimeout(done, 20)))
     if (Date.now() > end) throw new Error(`still not so after ${timeoutMs} ms: ${met}\n${why()}`)
 }
