@@ -148,13 +148,18 @@ async function replaceFile(path: string, leases: Lease[]): Promise<{ file: FileH
     }
     await file.datasync()
     await rename(temporary, path)
-    await using folder = await open(dirname(path), 'r')
-    await folder.sync()
+    await syncFolder(dirname(path))
     return { file, size }
   } catch (error) {
     await file.close()
     throw error
   }
+}
+
+/** The new name is there already: what fails here must not send the next records to the file that has lost its name. */
+async function syncFolder(path: string) {
+  await using folder = await open(path, 'r')
+  await folder.sync().catch(() => {})
 }
 
 /** What came in with the same packets is taken along. */
