@@ -100,7 +100,15 @@ export type FirstLoader =
   | { kind: 'none'; why: string }
 
 /** `built`: the published names of the loaders that this server has. */
-type Asking = { client: Client; mac: Mac; node: BootNode; server: ServerAddress; built: ReadonlySet<string> }
+type Asking = {
+  client: Client
+  mac: Mac
+  node: BootNode
+  server: ServerAddress
+  built: ReadonlySet<string>
+  /** Another DHCP server gives the machine its address. */
+  proxy?: boolean
+}
 
 const none = (why: string): FirstLoader => ({ kind: 'none', why })
 const silent = (why: string): FirstLoader => ({ kind: 'silent', why })
@@ -144,8 +152,9 @@ function toOwnDisk(machine: Machine, asking: Asking): FirstLoader {
   return byGrub.kind === 'file' ? byGrub : silent(ownDisk)
 }
 
-function loaderFile(machine: Machine, { client, node, server, built }: Asking): FirstLoader {
-  const { netboot = 'grub2' } = node
+function loaderFile(machine: Machine, asking: Asking): FirstLoader {
+  const { client, node, server, built } = asking
+  const netboot = node.netboot ?? usualNetboot(machine, asking)
   const file = rows[netboot][machine]
   if (file === undefined) return none(`netboot=${netboot} is not for ${machine}`)
   if (!file.endsWith('/') && !built.has(file)) return none(`${file} is not built: ${cureOf(file)}`)
@@ -154,6 +163,15 @@ function loaderFile(machine: Machine, { client, node, server, built }: Asking): 
   if (netboot === 'shim' || netboot === 'elilo')
     return none(`netboot=${netboot} is for PXE, not for HTTP boot`)
   return { kind: 'file', file: `${serverUrl(server)}/${file}`, vendorClass: 'HTTPClient' }
+}
+
+/**
+ * GRUB that came by PXE takes its server from the answer of the DHCP server alone, whatever a proxy said (seen with 2.06 on
+ * UEFI and in its code for BIOS); iPXE puts both answers together.
+ */
+function usualNetboot(machine: Machine, { client, built, proxy }: Asking): Netboot {
+  const ipxe = ipxes[machine]
+  return proxy && client.protocol === 'tftp' && ipxe !== undefined && built.has(ipxe) ? 'ipxe' : 'grub2'
 }
 
 function cureOf(file: string): string {

@@ -24,7 +24,8 @@ export function bootOffer(request: Request, { node, server, network, built }: Co
   const { client, mac } = request
   if (client.kind === 'os') return { kind: 'offer', file: {}, header: {}, options: {} }
   if (!node) return withoutFile(client, request.options)
-  const loader = planFirstLoader({ client, mac, node, server, built })
+  const proxy = network.mode === 'proxy'
+  const loader = planFirstLoader({ client, mac, node, server, built, proxy })
   if (loader.kind === 'silent') return ignore(loader.why)
   if (loader.kind === 'none') return withoutFile(client, request.options, loader.why)
   const { file, vendorClass, configFile, pathPrefix } = loader

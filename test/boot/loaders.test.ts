@@ -154,6 +154,27 @@ test('what was not built is not named; the cure is', () => {
   expect(planFirstLoader({ ...asking, node: node(), client: clients.arm64 }).kind).toBe('silent')
 })
 
+const proxied: [name: Name, netboot: Netboot | undefined, file: string][] = [
+  ['BIOS', undefined, ipxe.BIOS],
+  ['UEFI', undefined, ipxe.UEFI],
+  ['arm64', undefined, ipxe.arm64],
+  ['iPXE UEFI', undefined, script],
+  ['UEFI HTTP', undefined, core['UEFI HTTP']], // its own address is a URL: GRUB knows its server
+  ['UEFI', 'grub2', uefi], // for those whose DHCP names us as the next server
+]
+for (const [name, netboot, file] of proxied)
+  for (const armed of [true, false])
+    test(`GRUB: after a proxy's offer it asks the DHCP server, so ${name} gets ${file} (netboot=${netboot ?? ''}${armed ? '' : ', own disk'})`, () => {
+      const asked = node({ ...(netboot && { netboot }), ...(armed && { deployment: deployment('armed') }) })
+      const asking = { client: clients[name], mac, node: asked, server, built }
+      expect(brief(planFirstLoader({ ...asking, proxy: true }))).toBe(file)
+    })
+
+test('beside another DHCP server GRUB is better than nothing where there is no iPXE', () => {
+  const asking = { client: clients.UEFI, mac, node: node(), server, built: new Set([uefi]) }
+  expect(brief(planFirstLoader({ ...asking, proxy: true }))).toBe(uefi)
+})
+
 test('offline: silence', () => {
   const gone = node({ offline: true, deployment: deployment('armed') })
   expect(planFirstLoader({ client: clients.UEFI, mac, node: gone, server, built }).kind).toBe('silent')
