@@ -46,7 +46,10 @@ test("hostname, machine-id and host key are each machine's own", () => {
     expect(new Set(all.map((machine) => machine[key])).size).toBe(3)
 })
 
-test('a clone that netboots once more goes to its disk: the same machine, a new boot, no installer', () => {
+test('a clone that netboots once more goes to its disk: the same machine, a new boot, no installer', ({
+  task,
+}) => {
+  task.meta.matrix = 'a clone netboots once more: UEFI PXE -> GRUB -> loader of its own disk'
   const { name, identity, console } = result.again
   const before = result.clones[name]!
   expect(identity).toEqual({ ...before, bootId: identity.bootId })

@@ -1,9 +1,11 @@
 // A small disk that starts the test system by BIOS and by UEFI, and says in the kernel's command line which of its boot
 // loaders did: report.disk=bios | fallback | recorded. Made of plain files, as the golden client's disk is.
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { embedBiosCore } from '../../services/lab/bios-boot.ts'
+import { cached, recipeKey } from '../../services/lab/cache.ts'
 import { must } from '../../services/lab/command.ts'
+import { type DebianPackages, unpackDebian } from '../../services/lab/debian.ts'
 import type { TestSystem } from './report/ramdisk.ts'
 
 const mib = 1024 * 1024
@@ -12,16 +14,28 @@ const espSerial = '5C10BE57'
 /** What a clone would have reported of its boot loader. */
 export const recorded = { espUuid: '5C10-BE57', path: '/EFI/recorded/grubx64.efi' }
 
-/** Debian's shim and signed GRUB; the fallback path of a disk that must start under Secure Boot. */
-const signed = {
-  shim: '/usr/lib/shim/shimx64.efi.signed',
-  grub: '/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed',
+type Signed = { shim: string; grub: string }
+type Wanted = { folder: string; system: TestSystem; server: string; signed?: Signed }
+
+/** Debian's shim and the signed GRUB that starts from a disk: for one that must start under Secure Boot. */
+export async function ensureSigned(cache: string): Promise<Signed> {
+  const wanted: DebianPackages = {
+    arch: 'amd64',
+    suite: 'bookworm',
+    packages: ['shim-signed', 'grub-efi-amd64-signed'],
+  }
+  const folder = await cached(cache, `signed-loaders-${recipeKey(wanted)}`, async (path) => {
+    const tree = join(path, 'tree')
+    await unpackDebian(wanted, tree)
+    copyFileSync(join(tree, 'usr/lib/shim/shimx64.efi.signed'), join(path, 'shim'))
+    copyFileSync(join(tree, 'usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed'), join(path, 'grub'))
+    rmSync(tree, { recursive: true })
+  })
+  return { shim: join(folder, 'shim'), grub: join(folder, 'grub') }
 }
 
-type Wanted = { folder: string; system: TestSystem; server: string; secure?: boolean }
-
 /** Makes the disk in `folder` and gives its path. */
-export async function makeTestDisk({ folder, system, server, secure }: Wanted): Promise<string> {
+export async function makeTestDisk({ folder, system, server, signed }: Wanted): Promise<string> {
   mkdirSync(folder, { recursive: true })
   const at = (name: string) => join(folder, name)
   const script = (name: string, loader: string) => {
@@ -42,23 +56,25 @@ export async function makeTestDisk({ folder, system, server, secure }: Wanted): 
     '/report/vmlinuz': system.kernel,
     '/report/initrd.img': system.initrd,
     [recorded.path]: at('recorded.efi'),
-    ...(await fallback(secure === true, script('fallback.cfg', 'fallback'), at('fallback.efi'))),
+    ...(await fallback(signed, script('fallback.cfg', 'fallback'), at('fallback.efi'))),
   }
   await fillEsp(disk, files)
   return disk
 }
 
-async function fallback(secure: boolean, config: string, image: string): Promise<Record<string, string>> {
-  if (!secure) {
-    await core('x86_64-efi', [], config, image)
-    return { '/EFI/BOOT/BOOTX64.EFI': image }
-  }
-  for (const file of Object.values(signed)) if (!existsSync(file)) throw new Error(`${file} is missing`)
-  return {
-    '/EFI/BOOT/BOOTX64.EFI': signed.shim,
-    '/EFI/BOOT/grubx64.efi': signed.grub,
-    '/EFI/debian/grub.cfg': config, // where Debian's signed GRUB looks
-  }
+async function fallback(
+  signed: Signed | undefined,
+  config: string,
+  image: string,
+): Promise<Record<string, string>> {
+  if (signed)
+    return {
+      '/EFI/BOOT/BOOTX64.EFI': signed.shim,
+      '/EFI/BOOT/grubx64.efi': signed.grub,
+      '/EFI/debian/grub.cfg': config, // where Debian's signed GRUB looks
+    }
+  await core('x86_64-efi', [], config, image)
+  return { '/EFI/BOOT/BOOTX64.EFI': image }
 }
 
 function bootScript(server: string, loader: string) {

@@ -54,6 +54,85 @@ const netboots: Record<string, Path> = {
     never: [/^tftp/],
     report: { firmware: 'uefi' },
   },
+  'BIOS, iPXE ROM -> pxelinux': {
+    ...{ node: 'bios-pxelinux', firmware: 'bios', attributes: ['netboot=pxe'] },
+    served: [
+      /^tftp pxelinux.0$/,
+      /^tftp ldlinux.c32$/,
+      /^tftp pxelinux.cfg\/01-52-54-00-77-00-..$/,
+      /^tftp/,
+      /^tftp/,
+    ],
+  },
+  'UEFI PXE -> GRUB, all by TFTP': {
+    ...{ node: 'uefi-tftp', firmware: 'uefi', attributes: ['netboot=grub2-tftp'] },
+    served: [/^tftp .*core.efi$/, grubConfig('tftp'), ...kernelAndRamdisk('tftp')],
+    never: [/^blob/, /^http/],
+  },
+  'UEFI PXE -> iPXE -> script by HTTP': {
+    ...{ node: 'uefi-ipxe', firmware: 'uefi', attributes: ['netboot=ipxe'] },
+    served: [
+      /^tftp boot\/ipxe\/snponly.efi$/,
+      /^ack http:.*\/boot\/ipxe\//,
+      /^http boot\/ipxe\//,
+      ...kernelAndRamdisk('blob'),
+    ],
+    report: { firmware: 'uefi' },
+  },
+  'UEFI Secure Boot: shim -> signed GRUB': {
+    ...{ node: 'uefi-secure', firmware: 'uefi-secure', attributes: ['netboot=shim'] },
+    served: [
+      /^ack .*shimx64.efi$/,
+      /^tftp .*shimx64.efi$/,
+      /^tftp .*grubx64.efi$/,
+      /^tftp .*grub\/grub.cfg/,
+      ...kernelAndRamdisk('tftp'),
+    ],
+    report: { firmware: 'uefi', secureboot: 'yes' },
+  },
+  'proxy mode beside dnsmasq: BIOS, iPXE ROM -> iPXE script': {
+    ...{ node: 'proxy-bios', firmware: 'bios', network: 'proxy' },
+    served: [/^http boot\/ipxe\//, ...kernelAndRamdisk('blob')],
+  },
+  'proxy mode beside dnsmasq: UEFI PXE -> iPXE -> script by HTTP': {
+    ...{ node: 'proxy-uefi', firmware: 'uefi', network: 'proxy' },
+    served: [/^tftp boot\/ipxe\/snponly.efi$/, /^http boot\/ipxe\//, ...kernelAndRamdisk('blob')],
+    report: { firmware: 'uefi' },
+  },
+  'through a relay: BIOS, iPXE ROM -> iPXE script': {
+    ...{ node: 'relay-bios', firmware: 'bios', network: 'relayed' },
+    served: [/^ack http:.*\/boot\/ipxe\//, /^http boot\/ipxe\//, ...kernelAndRamdisk('blob')],
+  },
+  'through a relay: UEFI PXE -> GRUB': {
+    ...{ node: 'relay-uefi', firmware: 'uefi', network: 'relayed' },
+    served: [
+      /^ack boot\/grub\/x86_64-efi\/core.efi$/,
+      /^tftp .*core.efi$/,
+      grubConfig('tftp'),
+      ...kernelAndRamdisk('blob'),
+    ],
+    report: { firmware: 'uefi' },
+  },
+  'arm64, UEFI PXE -> GRUB': {
+    ...{ node: 'arm64-pxe', firmware: 'arm64', processor: 'aarch64', attributes: ['arch=aarch64'] },
+    served: [
+      /^ack .*arm64-efi\/core.efi$/,
+      /^tftp .*core.efi$/,
+      grubConfig('tftp'),
+      ...kernelAndRamdisk('blob'),
+    ],
+    report: { firmware: 'uefi' },
+  },
+  'arm64, UEFI HTTP boot -> GRUB': {
+    ...{ node: 'arm64-http', firmware: 'arm64-http', processor: 'aarch64', attributes: ['arch=aarch64'] },
+    served: [/^ack http:.*arm64-efi\/core.efi$/, grubConfig('http'), ...kernelAndRamdisk('blob')],
+    never: [/^tftp/],
+    report: { firmware: 'uefi' },
+  },
+  'ppc64le, SLOF -> GRUB': {
+    ...{ node: 'ppc64le-slof', firmware: 'ppc64le', processor: 'ppc64le', attributes: ['arch=ppc64le'] },
+    served: [/^ack .*core.elf$/, /^tftp .*core.elf$/, grubConfig('tftp')],
+  },
 }
 
 for (const [path, row] of Object.entries(netboots))
@@ -86,11 +165,29 @@ const localBoots: Record<string, Path & { disk: 'bios' | 'fallback' | 'recorded'
     ...{ node: 'uefi-grub-disk', firmware: 'uefi', disk: 'fallback' },
     served: [/^tftp .*core.efi$/, grubConfig('tftp')],
   },
+  'nodeset boot: UEFI, GRUB -> loader that the clone recorded': {
+    ...{ node: 'uefi-recorded-disk', firmware: 'uefi', recorded: true, disk: 'recorded' },
+    served: [/^tftp .*core.efi$/, grubConfig('tftp')],
+  },
+  'nodeset boot: BIOS, pxelinux -> disk': {
+    ...{ node: 'bios-pxelinux-disk', firmware: 'bios', attributes: ['netboot=pxe'], disk: 'bios' },
+    served: [/^tftp pxelinux.0$/, /^tftp pxelinux.cfg/],
+  },
+  'nodeset boot: UEFI, iPXE -> disk': {
+    ...{ node: 'uefi-ipxe-disk', firmware: 'uefi', attributes: ['netboot=ipxe'], disk: 'fallback' },
+    served: [/^tftp boot\/ipxe\/snponly.efi$/, /^http boot\/ipxe\//],
+  },
+  'nodeset boot: UEFI Secure Boot, signed GRUB -> shim of the disk': {
+    ...{ node: 'uefi-secure-disk', firmware: 'uefi-secure', attributes: ['netboot=shim'], disk: 'fallback' },
+    served: [/^tftp .*shimx64.efi$/, /^tftp .*grubx64.efi$/],
+    report: { secureboot: 'yes' },
+  },
 }
 
 for (const [path, row] of Object.entries(localBoots))
   test.concurrent(path, async ({ task }) => {
     const { report } = await boot(row, 'disk', task.meta)
+    expect(report).toMatchObject(row.report ?? {})
     expect(report.cmdline).toContain(`report.disk=${row.disk}`)
     expect(report.cmdline).not.toContain('sysclone.node=')
   })

@@ -1,13 +1,15 @@
 // What the rows of the matrix share: one real server, boot-only osimages of the test system, and the receiver of the
 // reports. A row is one machine that is switched on and must report.
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { demoSettings } from '../../services/cli/lab.ts'
+import { must } from '../../services/lab/command.ts'
 import type { Firmware, Machine } from '../../services/lab/machine.ts'
 import { bridge, serverAddress, subnet } from '../../services/lab/network.ts'
 import { readConsole } from '../../services/lab/serial.ts'
-import { openSite, until } from '../../services/lab/site.ts'
-import { makeTestDisk } from './disk.ts'
+import { openSite, type Site, until } from '../../services/lab/site.ts'
+import { ensureSigned, makeTestDisk, recorded } from './disk.ts'
 import { ensureTestSystem, type Processor } from './report/ramdisk.ts'
 
 export type Row = {
@@ -16,10 +18,13 @@ export type Row = {
   firmware: Firmware
   processor?: Processor // default x86_64
   card?: string
+  network?: NetworkName // default ours
   /** Attributes of the node beside MAC, address and console. */
   attributes?: string[]
   /** What it must start: the osimage, or its disk after `nodeset boot`. */
   starts: 'osimage' | 'disk'
+  /** The server knows the disk's loader as it knows that of a clone. */
+  recorded?: boolean
 }
 export type Report = {
   time: number
@@ -43,22 +48,44 @@ export type Boot = {
 }
 export type World = Awaited<ReturnType<typeof openWorld>>
 
+// Where machines are: beside our DHCP, beside another's with ours in proxy mode, or behind a relay.
+const networks = {
+  ours: { bridge, prefix: '10.77.0' },
+  proxy: { bridge: 'br1', prefix: '10.78.0' },
+  relayed: { bridge: 'br2', prefix: '10.79.0' },
+}
+type NetworkName = keyof typeof networks
+const firstMachine = 20
+
 const reportPort = '9000'
 /** Far more than any row takes on an idle machine: it ends what hangs, it does not judge a slow machine. */
-const userlandMs = 8 * 60_000
+const userlandMs = 5 * 60_000
 
 export async function openWorld(signal: AbortSignal) {
+  const site = await openSite({ ...demoSettings(), say: () => {}, signal })
+  try {
+    return await furnish(site)
+  } catch (error) {
+    say((await site.close(true)).join('\n'))
+    throw error
+  }
+}
+
+const say = (line: string) => void process.stderr.write(`${line}\n`)
+
+async function furnish(site: Site) {
   const settings = demoSettings()
-  const say = (line: string) => void process.stderr.write(`${line}\n`)
-  const site = await openSite({ ...settings, say: () => {}, signal })
-  const { network, work } = site
+  const { network, work, signal } = site
   const receiver = [process.execPath, '--disable-warning=ExperimentalWarning', receiverFile, reportPort]
   const reports = await site.startOther('reports', network.inside(receiver))
+  await buildLoaders(site, ['aarch64', 'ppc64le'])
+  await startForeignDhcp(site)
+  await startRelay(site)
   await site.startOther('packets', network.inside(recordPackets(join(work, 'packets.pcap'))))
   // Verbose: what each row fetched is looked up in the log.
   await site.startServer(serverConfig(work, site.socket), '--verbose')
   let machines = 0
-  const disks = new Map<boolean, Promise<string>>()
+  const disks = new Map<'secure' | 'plain', Promise<string>>()
   const osimages = new Map<Processor, Promise<string>>()
 
   /** The osimage of a processor, defined when the first row needs it. */
@@ -80,29 +107,35 @@ export async function openWorld(signal: AbortSignal) {
       return name
     })
   }
-  function disk(secure: boolean): Promise<string> {
-    return once(disks, secure, async () => {
+  function disk(kind: 'secure' | 'plain'): Promise<string> {
+    return once(disks, kind, async () => {
       const system = await ensureTestSystem(settings.cache, 'x86_64')
-      const folder = join(work, secure ? 'secure-disk' : 'disk')
-      return makeTestDisk({ folder, system, server: serverAddress, secure })
+      const wanted = { folder: join(work, `${kind}-disk`), system, server: serverAddress }
+      return makeTestDisk({
+        ...wanted,
+        ...(kind === 'secure' && { signed: await ensureSigned(settings.cache) }),
+      })
     })
   }
 
   /** Defines the node, switches its machine on and waits for the report. */
   async function boot(row: Row): Promise<Boot> {
-    const number = 20 + machines++
-    const node = { mac: `52:54:00:77:00:${number.toString(16)}`, ip: `10.77.0.${number}` }
+    const { bridge, prefix } = networks[row.network ?? 'ours']
+    const number = firstMachine + machines++
+    const node = { mac: macOf(number), ip: `${prefix}.${number}` }
     const processor = row.processor ?? 'x86_64'
     // Consoles of the other processors are found by their kernels.
     const console = processor === 'x86_64' ? ['serialport=0', 'serialspeed=115200'] : []
     const attributes = [`mac=${node.mac}`, `ip=${node.ip}`, ...console, ...(row.attributes ?? [])]
     const image = await osimage(processor)
     await site.sysclone('mkdef', '-t', 'node', '-o', row.node, ...attributes)
+    if (row.recorded) recordLoader(work, row.node)
     await site.sysclone('nodeset', row.node, row.starts === 'disk' ? 'boot' : `osimage=${image}`)
     const machine = await site.addMachine({
       ...{ name: row.node, firmware: row.firmware, mac: node.mac, boots: 'network', pristine: true },
+      bridge,
       ...(row.card && { card: row.card }),
-      ...(row.starts === 'disk' && { disk: await disk(row.firmware === 'uefi-secure') }),
+      ...(row.starts === 'disk' && { disk: await disk(row.firmware === 'uefi-secure' ? 'secure' : 'plain') }),
     })
     const from = Date.now()
     await machine.powerOn('network')
@@ -165,13 +198,64 @@ function describeEvent({ type, file, why }: ServerEvent): string | undefined {
 }
 
 function serverConfig(work: string, socket: string) {
+  const { proxy, relayed } = networks
   return `stateDir: ${join(work, 'state')}
 networks:
   - { interface: ${bridge}, subnet: ${subnet}, address: ${serverAddress}, mode: dhcp }
+  - { interface: ${proxy.bridge}, subnet: ${proxy.prefix}.0/24, address: ${proxy.prefix}.1, mode: proxy }
+  - { subnet: ${relayed.prefix}.0/24, address: ${serverAddress}, gateway: ${relayed.prefix}.1 }
 http: { port: 80, imagePort: 8081, workers: 1 }
 tftp: { port: 69 }
 api: { socket: ${socket} }
 `
+}
+
+const macOf = (number: number) => `52:54:00:77:00:${number.toString(16)}`
+
+/** Those of other processors than the server's own are built when a person says so. */
+async function buildLoaders(site: Site, archs: Processor[]) {
+  for (const arch of archs)
+    await site.sysclone('bootfiles', 'build', arch, '--state-dir', join(site.work, 'state'))
+}
+
+/** A DHCP server that is not ours and knows nothing of netboot. */
+async function startForeignDhcp({ network, work, startOther }: Site) {
+  const { bridge: onto, prefix } = networks.proxy
+  await network.addBridge(onto, `${prefix}.1/24`)
+  const host = await network.addHost('dhcp')
+  await host.plug('lan', onto, `${prefix}.2/24`)
+  const hosts = Array.from({ length: 80 }, (_, index) => firstMachine + index)
+  const file = join(work, 'dnsmasq.hosts')
+  writeFileSync(file, hosts.map((number) => `${macOf(number)},${prefix}.${number}\n`).join(''))
+  const range = `--dhcp-range=${prefix}.${firstMachine},${prefix}.250,255.255.255.0,1h`
+  const quiet = [
+    '--port=0',
+    '--user=root',
+    '--conf-file=/dev/null',
+    `--dhcp-leasefile=${join(work, 'dnsmasq.leases')}`,
+  ]
+  const argv = ['dnsmasq', '--keep-in-foreground', ...quiet, '--interface=lan', '--bind-interfaces', range]
+  await startOther('dnsmasq', host.inside([...argv, `--dhcp-hostsfile=${file}`]))
+}
+
+/** A router with ISC's relay on it, between a network without a server and ours. */
+async function startRelay({ network, startOther }: Site) {
+  const { bridge: onto, prefix } = networks.relayed
+  await network.addBridge(onto)
+  const router = await network.addHost('relay')
+  await router.plug('lan', onto, `${prefix}.1/24`)
+  await router.plug('uplink', bridge, `${networks.ours.prefix}.2/24`)
+  await must(router.inside(['sysctl', '-qw', 'net.ipv4.ip_forward=1']))
+  await must(network.inside(['ip', 'route', 'add', `${prefix}.0/24`, 'via', `${networks.ours.prefix}.2`]))
+  const argv = ['dhcrelay', '-4', '-d', '--no-pid', '-id', 'lan', '-iu', 'uplink', serverAddress]
+  await startOther('relay', router.inside(argv))
+}
+
+/** What the receipt of a clone leaves in the database; a disk that no clone was made on can not send one. */
+function recordLoader(work: string, node: string) {
+  const database = new DatabaseSync(join(work, 'state/sysclone.db'))
+  database.prepare('update node set localLoader = ? where name = ?').run(JSON.stringify(recorded), node)
+  database.close()
 }
 
 function jsonLines<T>(path: string): T[] {
