@@ -57,6 +57,16 @@ for (const [name, options] of Object.entries(facts))
     expect(decodeOptions(parsePacket(capture(name)).options)).toMatchObject(options)
   })
 
+test('what went through a relay says which', () => {
+  expect(parsePacket(capture('ovmf-pxe-relayed-discover'))).toMatchObject({ hops: 1, giaddr: '10.79.0.1' })
+})
+
+test('on port 4011 firmware says which address it has', () => {
+  expect(parsePacket(capture('ovmf-bootserver-request'))).toMatchObject({ ciaddr: '10.78.0.21', flags: 0 })
+  expect(parsePacket(capture('aavmf-bootserver-request'))).toMatchObject({ ciaddr: '10.77.0.60', flags: 0 })
+  expect(parsePacket(capture('ipxe-rom-bootserver-request')).ciaddr).toBe('10.77.0.59')
+})
+
 test('a captured header is read', () => {
   const { options: _, ...head } = parsePacket(capture('udhcpc-renew'))
   expect(head).toMatchObject({ op: 'request', htype: 1, hlen: 6, ciaddr: '10.77.0.21', yiaddr: '0.0.0.0' })
