@@ -191,7 +191,11 @@ test('main killed -9 during a capture: the capture goes on, imgcapture waits for
   try {
     world.sysclone('mkdef', '-o', 'quiet', `ip=${thief}`, 'sshport=2222')
     const capture = world.spawnSysclone('imgcapture', 'quiet', '-o', 'other')
-    await until('the capture runs', () => world.pids('job').length === 1)
+    // Who asks before the answer is out has no job to wait for.
+    await until('the capture is answered', () =>
+      world.sysclone('audit', '--object', 'quiet').out.includes('imgcapture other'),
+    )
+    expect(world.pids('job')).toHaveLength(1)
     const [main] = world.pids('main')
     process.kill(main!, 'SIGKILL')
     await until('the command has seen it', () => capture.said.out.includes('waiting for the server'))
