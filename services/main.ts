@@ -116,6 +116,7 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
     socket: config.api.socket,
     store,
     networks: config.networks,
+    networksAt: config.networksAt,
     images,
     deploy: deployments,
     capture,

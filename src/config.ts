@@ -15,6 +15,7 @@ import type { Network } from './node/network.ts'
 
 export type Config = Omit<File, 'networks' | 'http'> & {
   networks: Network[]
+  networksAt?: string // 'FILE:LINE': where a person changes them
   http: Omit<File['http'], 'imageUrls'> & { imageUrls: ImageUrl[] }
 }
 
@@ -125,6 +126,13 @@ export function parseConfig(text: string, name: string): Config {
   const { networks, http, ...rest } = value as File
   const imageUrls = http.imageUrls.map(parseImageUrl)
   return { ...rest, http: { ...http, imageUrls }, networks: networks.map(networkOf) }
+}
+
+/** `FILE:LINE` of the networks in a file that parseConfig has read. */
+export function placeOfNetworks(text: string, name: string): string {
+  const lines = new LineCounter()
+  const document = parseDocument(text, { lineCounter: lines })
+  return faultAt({ name, document, lines }, ['networks'], '', '').object!
 }
 
 function yamlFault(

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { parseSubnet } from '../src/address.ts'
-import { parseConfig } from '../src/config.ts'
+import { parseConfig, placeOfNetworks } from '../src/config.ts'
 import { renderFault, UserError } from '../src/fault.ts'
 
 const faultsOf = (text: string) => {
@@ -292,4 +292,10 @@ test('law: any value in any place is allowed or named', () => {
   const network = fc.dictionary(keys, fc.jsonValue())
   const file = fc.record({ networks: fc.oneof(fc.array(network), fc.jsonValue()), http: fc.jsonValue() })
   fc.assert(fc.property(file, (value) => void faultsOf(JSON.stringify(value))))
+})
+
+test('the place of the networks is known: they are changed there', () => {
+  expect(
+    placeOfNetworks('# a cluster\nhttp: { port: 80 }\nnetworks:\n  - subnet: 10.0.0.0/24\n', '/etc/c.yaml'),
+  ).toBe('/etc/c.yaml:3')
 })

@@ -8,6 +8,7 @@ import {
   printCount,
   readSecrets,
   readWords,
+  refuseNetworks,
   stanzaOption,
   usage,
   whereOption,
@@ -20,13 +21,14 @@ type Options = ObjectOptions & { p?: boolean; m?: boolean }
 export function chdef(program: Command, needs: Needs) {
   const description =
     'change nodes, groups or osimages: chdef n1 ip=10.0.0.7; an empty value takes an attribute away'
-  objectCommand(program, 'chdef', ['node', 'group', 'osimage'], description)
+  objectCommand(program, 'chdef', ['node', 'group', 'osimage', 'network'], description)
     .addHelpText('after', attributeHelp)
     .option('-p', 'add the values to lists')
     .addOption(new Option('-m', 'take the values from lists').conflicts('p'))
     .addOption(whereOption())
     .addOption(stanzaOption().conflicts(['o', 'w', 'p', 'm']))
     .action(async (words: string[], options: Options, command: Command) => {
+      await refuseNetworks(needs, options, words)
       printCount(needs, await change(words, options, command), 'created or modified', options)
     })
 

@@ -8,6 +8,7 @@ import {
   printCount,
   readSecrets,
   readWords,
+  refuseNetworks,
   stanzaOption,
   usage,
   whereOf,
@@ -20,12 +21,13 @@ type Options = ObjectOptions & { d?: boolean }
 /** `mkdef -t node -o n[1-3] groups=compute`: all of them or none. */
 export function mkdef(program: Command, needs: Needs) {
   const description = 'define nodes, groups or osimages: mkdef -o n[1-3] groups=compute'
-  objectCommand(program, 'mkdef', ['node', 'group', 'osimage'], description)
+  objectCommand(program, 'mkdef', ['node', 'group', 'osimage', 'network'], description)
     .addHelpText('after', attributeHelp)
     .option('-d', 'a dynamic group, of those nodes that -w selects; the same as where=')
     .addOption(whereOption('who is in it: attr==value, !=, =~ or !~ a pattern; may be repeated'))
     .addOption(stanzaOption())
     .action(async (words: string[], options: Options, command: Command) => {
+      await refuseNetworks(needs, options, words)
       const named = readWords(words, options, command)
       const make = async () => {
         if (options.z === undefined)

@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander'
 import type { DefinitionType } from '../../src/definition/definition.ts'
 import { parseStanzas } from '../../src/definition/stanza.ts'
+import { UserError } from '../../src/fault.ts'
 import { attributeTables, writeFile } from './definition-files.ts'
 import { noderangeOf, readHiddenLine } from './files.ts'
 import { type Needs, type Shared, serverCommand } from './needs.ts'
@@ -49,6 +50,16 @@ export function attributeHelp(): string {
         .map(([name, { describe }]) => `  ${name.padEnd(16)}${describe}`),
     ])
     .join('\n')
+}
+
+/** Networks are shown and never changed here: says where they are. */
+export async function refuseNetworks({ api }: Needs, { t, server, o }: ObjectOptions, words: string[]) {
+  if (t !== 'network') return
+  const { place } = await api(server).get('/networks')
+  throw new UserError('networks come from the configuration file alone', {
+    what: o ?? words[0] ?? 'network',
+    allowed: `${place ?? 'networks: of that file'} changed, and the server started anew`,
+  })
 }
 
 /** Words with `=` are attributes; one without is the names, as after -o. */

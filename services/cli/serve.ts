@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { type Config, parseConfig } from '../../src/config.ts'
+import { type Config, parseConfig, placeOfNetworks } from '../../src/config.ts'
 import { UserError } from '../../src/fault.ts'
 import { subnetText } from '../../src/node/attributes.ts'
 import type { Network } from '../../src/node/network.ts'
@@ -53,5 +54,5 @@ async function readConfig(file: string): Promise<Config> {
   const text = await readFile(file, 'utf8').catch((error: Error) => {
     throw new UserError('the configuration can not be read', { what: error.message, object: file })
   })
-  return parseConfig(text, file)
+  return { ...parseConfig(text, file), networksAt: placeOfNetworks(text, resolve(file)) }
 }

@@ -107,6 +107,14 @@ export function actionRoutes(app: FastifyInstance, needs: AdminNeeds) {
         object: name,
       })
     if (images.get(name, version)) return
+    const isDefined = (await store.osimages.get(name)) !== undefined
+    if (isDefined && images.get(name) === undefined)
+      throw new UserError('the osimage has no version yet', {
+        what: name,
+        allowed: `imgcapture NODE -o ${name} first`,
+        object: name,
+        status: 404,
+      })
     const versions = images.list().filter((each) => each.name === name)
     throw new UserError('no such osimage', {
       what: version === undefined ? name : `${name}:${version}`,

@@ -13,6 +13,7 @@ export type AdminNeeds = {
   socket: string
   store: Store
   networks: readonly Network[]
+  networksAt?: string | undefined // 'FILE:LINE': where a person changes them
   images: {
     list(): ImageVersion[]
     get(name: ImageName, version?: number): ImageVersion | undefined

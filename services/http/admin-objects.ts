@@ -52,7 +52,7 @@ export function definitionRoutes(app: FastifyInstance, needs: AdminNeeds) {
 }
 
 /** Networks come from the configuration file alone: they are shown. */
-export function networkRoutes(app: FastifyInstance, { networks }: AdminNeeds) {
+export function networkRoutes(app: FastifyInstance, { networks, networksAt }: AdminNeeds) {
   const typed = app.withTypeProvider<TypeBoxTypeProvider>()
   typed.get('/networks', { schema: { querystring: List } }, async ({ query }) => {
     const rows = networks.map((network) => ({ name: networkName(network), network }))
@@ -60,6 +60,7 @@ export function networkRoutes(app: FastifyInstance, { networks }: AdminNeeds) {
     const found = names.map((name) => rows.find((row) => row.name === name) ?? noSuch('network', name))
     const asked = query.attrs === undefined ? undefined : wordsOf(query.attrs)
     return {
+      ...(networksAt !== undefined && { place: networksAt }),
       objects: found.map(({ name, network }) => ({
         name,
         attrs: printAttributes(networkAttributes, network, asked),

@@ -17,7 +17,10 @@ const rows: Record<string, [summary: string, answer: string]> = {
   'POST /osimages': ['Define osimages, all or none', '{objects: [name]}'],
   'PATCH /osimages': ['Change osimages, all or none', '{objects: [name]}'],
   'DELETE /osimages': ['Remove osimages, all or none', '{objects: [name]}'],
-  'GET /networks': ['Show the networks of the configuration', '{objects: [{name, attrs: {attr: text}}]}'],
+  'GET /networks': [
+    'Show the networks of the configuration',
+    '{objects: [{name, attrs: {attr: text}}], place?: FILE:LINE}',
+  ],
   'POST /definitions': ['Write definitions of any type, all or none', '{objects: [name]}'],
   'GET /noderange': ['The nodes that a noderange names', '{names: [name]}'],
   'POST /deployments': ['What nodes boot next', '{results: [{object, text} | {object, fault}]}'],

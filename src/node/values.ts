@@ -6,7 +6,10 @@ import { UserError } from '../fault.ts'
 /** A name that a noderange can say: never taken for an exclusion, a range or a list. */
 export function parseGroupName(text: string): string {
   if (!/^[A-Za-z_][A-Za-z0-9._-]{0,63}$/.test(text))
-    throw new UserError('not a group name', { what: JSON.stringify(text.slice(0, 80)) })
+    throw new UserError('not a group name', {
+      what: JSON.stringify(text.slice(0, 80)),
+      allowed: 'a letter or _, then at most 63 of letters, digits, dot, underscore, dash',
+    })
   return text
 }
 

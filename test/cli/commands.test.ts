@@ -52,6 +52,7 @@ const captureJob: Job = {
 beforeAll(async () => {
   store = await openStore(join(folder, 'db'))
   await store.osimages.put({ name: 'img' as ImageName, profile: 'compute' })
+  await store.osimages.put({ name: 'bare' as ImageName })
   ;({ events, emit, watchers } = await testEvents(store))
   admin = await startAdmin(needs())
 })
@@ -60,6 +61,7 @@ function needs(): AdminNeeds {
     socket,
     store,
     networks: [{ interface: 'eth1', subnet: { base: 0x0a000000, prefix: 24 }, address: '10.0.0.1' as Ipv4 }],
+    networksAt: '/etc/sysclone.yaml:3',
     images: {
       list: () => [image],
       get: (name, version = 2) => (name === 'img' && version === 2 ? image : undefined),
@@ -352,7 +354,7 @@ const refused: [words: string[], code: number, err: RegExp][] = [
   [
     ['mkdef', 'x', 'mac=1'],
     1,
-    /^x: mac: not a MAC address \(1; allowed: MAC addresses with commas between.*\)\n$/,
+    /^x: mac: not a MAC address \(1; allowed: MAC addresses .*with commas between.*\)\n$/,
   ],
   [
     ['chdef', '-t', 'osimage', 'img', 'rootimgdir=/'],
@@ -363,7 +365,19 @@ const refused: [words: string[], code: number, err: RegExp][] = [
   [['mkdef', 'groups=all'], 2, /names are needed/],
   [['chdef', 'n1'], 2, /attr=value is needed/],
   [['chdef', 'n1', '-p', '-m', 'groups=x'], 2, /cannot be used with/],
-  [['mkdef', '-t', 'network', '-o', 'x'], 2, /Allowed choices are node, group, osimage/],
+  [
+    ['mkdef', '-t', 'network', '-o', 'x'],
+    1,
+    /^networks come from the configuration file alone \(x; allowed: \/etc\/sysclone.yaml:3 changed, and the server started anew\)\n$/,
+  ],
+  [['chdef', '-t', 'network', 'y', 'gateway='], 1, /^networks come from the configuration file alone \(y;/],
+  [['rmdef', '-t', 'network', 'z'], 1, /^networks come from the configuration file alone \(z;/],
+  [
+    ['nodeset', 'n1', 'osimage=bare'],
+    1,
+    /^bare: the osimage has no version yet \(bare; allowed: imgcapture NODE/,
+  ],
+  [['mkdef', '-t', 'network2', '-o', 'x'], 2, /Allowed choices are node, group, osimage, network/],
   [['nodeset', 'n1', 'shell'], 2, /Allowed: osimage/],
   [['nodeset', 'n1'], 2, /missing required argument 'state'/],
   [['imgcapture', 'n1', '-t', 'diskless', '-o', 'x'], 2, /Allowed choices are sysclone/],

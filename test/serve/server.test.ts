@@ -186,6 +186,28 @@ test('a golden client that does not answer: named, and no image appears', () => 
   expect(world.sysclone('lsimage').out).not.toContain('other')
 })
 
+test('overrides: nodeset wants those that a group names; the script of a node lays them, and the blobs are there', () => {
+  const fold = (name: string, file: string) => {
+    mkdirSync(join(world.stateDir, 'overrides', name, 'etc'), { recursive: true })
+    writeFileSync(join(world.stateDir, 'overrides', name, 'etc', file), name)
+  }
+  world.sysclone('mkdef', '-t', 'group', 'racks', 'members=n1', 'overrides=ntp')
+  expect(world.sysclone('nodeset', 'n1', 'osimage=img').err).toMatch(
+    /^n1: an override is missing \(ntp of group racks; allowed: the folder .*\/overrides\/ntp\)$/m,
+  )
+  for (const name of ['n1', 'ntp', 'all', 'unused']) fold(name, 'motd')
+  world.sysclone('nodeset', 'n1', 'osimage=img')
+  const { body } = world.post(n1, '/node/start', { token: bootToken(), nonce, facts })
+  const laid = [...body.matchAll(/^override sha256:(\w+) (\d+) (\w+)$/gm)]
+  expect(laid.map(([, , , name]) => name)).toEqual(['all', 'ntp', 'n1'])
+  for (const [, hex, bytes] of laid) {
+    const answer = world.curl(n1, `http://${addresses.server}:8081/blobs/sha256/${hex}`)
+    expect([answer.status, /content-length: (\d+)/i.exec(answer.headers)?.[1]]).toEqual([200, bytes])
+  }
+  world.sysclone('rmdef', '-t', 'group', 'racks')
+  world.sysclone('nodeset', 'n1', 'boot')
+}, 60_000)
+
 test('main killed -9 during a capture: the capture goes on, imgcapture waits for main and says how it ended', async () => {
   const machine = await world.spawnSilent(thief, 2222)
   try {
