@@ -110,7 +110,7 @@ function run(
     const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', file, ...words], {
       env: { PATH: process.env.PATH, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: 15_000,
+      timeout: 30_000,
     })
     const read = { out: '', err: '' }
     child.stdout.on('data', (chunk) => {
@@ -404,7 +404,7 @@ test('what is refused: exit 2 for usage, 1 for the rest, and never a stack trace
   }
   await Promise.all([next(), next(), next()])
   expect(await store.nodes.list()).toEqual(before)
-})
+}, 60_000)
 
 test('help is help', async () => {
   const { code, out } = await run(['nodeset', '--help'])
