@@ -15,6 +15,7 @@ import { openLeases } from './dhcp/leases.ts'
 import { startDhcp } from './dhcp/server.ts'
 import { type Emit, limitEvents } from './emit.ts'
 import { startBootHttp } from './http/boot.ts'
+import { type Joined, openJoined } from './http/joined.ts'
 import { openPublished } from './http/published.ts'
 import { bootfilePath } from './loaders/blobs.ts'
 import { loadBootfiles } from './loaders/build.ts'
@@ -30,6 +31,7 @@ type World = {
   /** Whose address it is, as far as DHCP knows. */
   macOf(address: Ipv4): Mac | undefined
   loaders: Map<string, string> // published name -> file
+  joined: Joined
   recorder: Recorder
   pool: Pool
 }
@@ -66,7 +68,9 @@ runChild(async ({ config, coexist, handed }, parent) => {
     handed,
   })
   const pool = await startPool({ workers: config.tftp.workers, emit })
-  const world = { config, emit, nodes, macOf, loaders, recorder, pool }
+  const folder = join(config.stateDir, 'joined')
+  const joined = await openJoined({ folder, blobFolders: blobFolders(config) })
+  const world = { config, emit, nodes, macOf, loaders, joined, recorder, pool }
   // A relayed subnet reaches us by the address of another one.
   const byAddress = Map.groupBy(config.networks, ({ address }) => address)
   const files = await Promise.all([...byAddress.values()].map(([network]) => serveFiles(network!, world)))
@@ -93,21 +97,26 @@ runChild(async ({ config, coexist, handed }, parent) => {
   }
 })
 
-const blobFolder = ({ stateDir }: Config, name: string) => join(stateDir, name, 'blobs', 'sha256')
+const blobFolders = ({ stateDir }: Config) =>
+  ['images', 'bootfiles', 'bootonly'].map((name) => join(stateDir, name, 'blobs', 'sha256'))
 
 /** Published name -> file. */
 const loaderFiles = (loaders: Record<string, BlobRef>, stateDir: string): Map<string, string> =>
   new Map(Object.entries(loaders).map(([name, { digest }]) => [name, bootfilePath(stateDir, digest)]))
 
 /** TFTP and HTTP on the address of a network. */
-async function serveFiles(network: Network, { config, emit, nodes, macOf, loaders, recorder, pool }: World) {
+async function serveFiles(
+  network: Network,
+  { config, emit, nodes, macOf, loaders, joined, recorder, pool }: World,
+) {
   const { address } = network
   const { http, tftp, stateDir } = config
   const open = openPublished({
     server: serverAddress(network, config),
     nodes,
     loaders,
-    blobFolders: ['images', 'bootfiles', 'bootonly'].map((name) => blobFolder(config, name)),
+    blobFolders: blobFolders(config),
+    joined,
     macOf,
   })
   return await Promise.all([

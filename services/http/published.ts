@@ -3,20 +3,22 @@ import { basename, join } from 'node:path'
 import type { Digest, Ipv4, Mac } from '../../src/address.ts'
 import { isIpv4 } from '../../src/address.ts'
 import { type Meaning, type NodeIndex, normalizeName, resolveName } from '../../src/boot/names.ts'
-import type { ServerAddress } from '../../src/boot/plan.ts'
-import { renderText } from '../../src/boot/text.ts'
+import type { BootNode, BootPlan, ServerAddress } from '../../src/boot/plan.ts'
+import { renderOrHold } from '../../src/boot/text.ts'
 import { type BootFacts, type Content, fileContent, type Open, textContent } from './content.ts'
+import type { Joined } from './joined.ts'
 
 type Needs = {
   server: ServerAddress // of the network that this opener answers
   nodes(): NodeIndex // as it stands now
   loaders: ReadonlyMap<string, string> // published name, as 'boot/grub/x86_64-efi/core.efi' -> where the file is
   blobFolders: string[] // files named by their hex digest
+  joined: Joined
   macOf?(address: Ipv4): Mac | undefined // leases, neighbour table
 }
 
 export function openPublished(needs: Needs): Open {
-  const { server, nodes, blobFolders, macOf } = needs
+  const { server, nodes, blobFolders, joined, macOf } = needs
   const loaders = new Set(needs.loaders.keys())
 
   return async (raw, peer) => {
@@ -37,10 +39,14 @@ export function openPublished(needs: Needs): Open {
 
   async function contentOf(meaning: Meaning): Promise<Content | undefined> {
     switch (meaning.kind) {
-      case 'text':
-        return textContent(renderText(meaning, server), factsOf(meaning))
-      case 'empty':
-        return textContent('')
+      case 'text': {
+        const rendered = renderOrHold({ ...meaning, server })
+        return rendered && textContent(rendered.text, factsOf(meaning.node, rendered.plan))
+      }
+      case 'fixed':
+        return textContent(meaning.text)
+      case 'joined':
+        return joined.open(meaning.digests)
       case 'loader':
         return openLoader(meaning.file)
       case 'blob':
@@ -63,7 +69,7 @@ async function openBlob(folders: string[], hex: string): Promise<Content | undef
 const loaderType = (file: string): string =>
   file.endsWith('.efi') ? 'application/efi' : 'application/octet-stream'
 
-function factsOf({ node, plan }: Extract<Meaning, { kind: 'text' }>): BootFacts {
+function factsOf(node: BootNode, plan: BootPlan): BootFacts {
   const deployment = node.deployment?.id
   const [mac] = node.mac
   return {

@@ -2,25 +2,57 @@
 // server that restarts and a later nodeset are both noticed.
 import { UserError } from '../fault.ts'
 import { imageServers, imageUrlText } from './image-url.ts'
+import { ownLoaders } from './loaders.ts'
 import type { BootPlan, KernelPlan, ServerAddress } from './plan.ts'
 import { serverUrl } from './policy.ts'
 
-/** `name` is what this script was asked by, for asking again. */
-export function renderIpxe(plan: BootPlan, server: ServerAddress, name: string): string {
+/** `name` is what this script was asked by, for asking again. `elilo`: under UEFI, elilo starts the kernel. */
+export function renderIpxe(
+  plan: BootPlan,
+  server: ServerAddress,
+  { name, elilo = false }: { name: string; elilo?: boolean },
+): string {
   const head = ['#!ipxe', `echo sysclone: ${say(plan.title)}`]
   const again = `chain --replace --autofree ${quote(`${serverUrl(server)}/${name}`)}`
   switch (plan.kind) {
     case 'install':
     case 'boot':
-      return text([...head, ...startKernel(plan, server), ...retry(5, again)])
+      return text([
+        ...head,
+        ...(elilo ? startElilo(server, name) : []),
+        ...startKernel(plan, server),
+        ...retry(5, again),
+      ])
     case 'local':
-      return text([...head, 'exit']) // BIOS: the next device in the firmware's order
+      return text([...head, ...local(server)])
     case 'hold':
       return text([...head, ...plan.lines.map((line) => `echo ${say(line)}`), ...retry(60, again)])
   }
 }
 
 const text = (lines: string[]): string => `${lines.join('\n')}\n`
+
+/**
+ * The next device in the firmware's order is BIOS' way. UEFI firmware may show its setup menu instead, so GRUB is loaded:
+ * it starts the clone's own loader. Should it not come, the firmware goes on by itself: a failure makes it try the next.
+ */
+function local(server: ServerAddress): string[] {
+  return [
+    'iseq ${platform} efi || exit',
+    'set core x86_64-efi',
+    'iseq ${buildarch} arm64 && set core arm64-efi ||',
+    `chain --autofree ${quote(`${serverUrl(server)}/boot/grub/`)}\${core}/core.efi ||`,
+    'exit 1',
+  ]
+}
+
+/** xCAT's way: elilo reads this configuration and no other, and with xCAT's build everything comes by HTTP. */
+function startElilo(server: ServerAddress, name: string): string[] {
+  const config = `/${name.replace(/^boot\/ipxe\//, 'boot/elilo/')}`
+  return [
+    `iseq \${platform} efi && chain --autofree ${quote(`${serverUrl(server)}/${ownLoaders.elilo}`)} -C ${quote(config)} ||`,
+  ]
+}
 
 /** `initrd=` names are needed by the kernel's EFI stub; BIOS ignores them. */
 function startKernel({ kernel, initrds, args }: KernelPlan, server: ServerAddress): string[] {

@@ -129,7 +129,9 @@ export function planFirstLoader(asking: Asking): FirstLoader {
   if (plan.kind === 'local') return toOwnDisk(machine, asking)
   if (machine === 'opal ppc64le')
     return { kind: 'file', configFile: `${serverUrl(server)}/boot/petitboot/${macWithDashes(mac)}` }
-  return loaderFile(machine, asking)
+  return plan.kind === 'hold' && kernelsOnly(machine, asking.node)
+    ? loaderFile(machine, byDefault(asking))
+    : loaderFile(machine, asking)
 }
 
 /** What iPXE does by its own script; for the rest it loads what firmware would. */
@@ -144,12 +146,20 @@ function toOwnDisk(machine: Machine, asking: Asking): FirstLoader {
   if (machine === 'opal ppc64le') return none('petitboot starts the disk by itself')
   if (machine === 'openfirmware ppc64le')
     return asking.client.machine || asking.node.arch ? silent(ownDisk) : none(ownDisk)
-  const { netboot, ...rest } = asking.node
-  const byGrub = loaderFile(machine, { ...asking, node: rest })
-  // Elilo has no word for another disk's loader; GRUB has. So it does for a netboot that this machine has no loader for.
-  const loader = netboot === 'elilo' ? byGrub : loaderFile(machine, asking)
+  const byGrub = loaderFile(machine, byDefault(asking))
+  // So it does for a netboot that this machine has no loader for.
+  const loader = kernelsOnly(machine, asking.node) ? byGrub : loaderFile(machine, asking)
   if (loader.kind === 'file') return loader
   return byGrub.kind === 'file' ? byGrub : silent(ownDisk)
+}
+
+/** Elilo and SLOF have no word for another disk's loader and none for a screen; GRUB has. */
+const kernelsOnly = (machine: Machine, { netboot }: BootNode) =>
+  netboot === 'elilo' || (netboot === 'pxe' && machine === 'openfirmware ppc64le')
+
+function byDefault(asking: Asking): Asking {
+  const { netboot: _, ...node } = asking.node
+  return { ...asking, node }
 }
 
 function loaderFile(machine: Machine, asking: Asking): FirstLoader {

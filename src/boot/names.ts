@@ -1,9 +1,11 @@
 // Which published name means what. There is no file system behind a name: what is not in this table does not exist.
-import type { Digest, Ipv4, Mac, NodeName } from '../address.ts'
+import type { Digest, Ipv4, Mac } from '../address.ts'
 import { ipv4ToHex, parseMac } from '../address.ts'
-import type { BlobRef } from '../image/version.ts'
+import { joinedKey } from './blob-names.ts'
+import { signedGrubStart } from './grub.ts'
 import type { BootNode, BootPlan, ServerAddress } from './plan.ts'
 import { planBoot, stateBoots } from './policy.ts'
+import type { Language } from './text.ts'
 
 /** Who asks. `mac` is whose address it is, when DHCP or the neighbour table knows. */
 export type Asker = { address: Ipv4; mac?: Mac | undefined }
@@ -16,34 +18,38 @@ export type World = {
 }
 
 export type Meaning =
-  | { kind: 'text'; language: 'grub' | 'ipxe'; name: string; node: BootNode; plan: BootPlan }
+  | { kind: 'text'; language: Language; name: string; node: BootNode; plan: BootPlan }
+  | { kind: 'fixed'; text: string } // the same for every machine
   | { kind: 'loader'; file: string }
   | { kind: 'blob'; digest: Digest }
-  | { kind: 'empty' }
+  | { kind: 'joined'; digests: Digest[] } // one after the other, as one file
 
 export type NodeIndex = {
   byMac: ReadonlyMap<Mac, BootNode>
   byAddress: ReadonlyMap<Ipv4, BootNode>
+  byName: ReadonlyMap<string, BootNode>
   blobs: ReadonlySet<Digest> // public
+  joined: ReadonlyMap<string, Digest[]> // public, by joinedKey
 }
 
 export function indexNodes(nodes: Iterable<BootNode>): NodeIndex {
   const byMac = new Map<Mac, BootNode>()
   const byAddress = new Map<Ipv4, BootNode>()
+  const byName = new Map<string, BootNode>()
   const blobs = new Set<Digest>()
+  const joined = new Map<string, Digest[]>()
   for (const node of nodes) {
+    byName.set(node.name, node)
     for (const mac of node.mac) byMac.set(mac, node)
     if (node.ip) byAddress.set(node.ip, node)
-    for (const { digest } of installs(node)) blobs.add(digest)
+    if (!node.deployment || stateBoots[node.deployment.state] !== 'install') continue
+    // Only what an open deployment boots is public: a digest is the capability to fetch its blob.
+    const { kernel, initrds } = node.deployment
+    for (const { digest } of [kernel, ...initrds]) blobs.add(digest)
+    const digests = initrds.map(({ digest }) => digest)
+    if (digests.length > 1) joined.set(joinedKey(digests), digests)
   }
-  return { byMac, byAddress, blobs }
-}
-
-/** Only what an open deployment boots is public: a digest is the capability to fetch its blob. */
-function installs({ deployment }: BootNode): BlobRef[] {
-  return deployment && stateBoots[deployment.state] === 'install'
-    ? [deployment.kernel, ...deployment.initrds]
-    : []
+  return { byMac, byAddress, byName, blobs, joined }
 }
 
 /**
@@ -57,43 +63,111 @@ export function normalizeName(raw: string): string | undefined {
 }
 
 type Row = [form: RegExp, meaning: (match: string, asker: Asker, world: World) => Meaning | undefined]
-const hexMac = '[0-9a-fA-F]{2}(?:[:-][0-9a-fA-F]{2}){5}'
+const mac = '([0-9a-fA-F]{2}(?:[:-][0-9a-fA-F]{2}){5})'
+const hex = '([0-9A-Fa-f]{1,8})'
+const nodeName = '([A-Za-z0-9][A-Za-z0-9._-]{0,62})'
+// GRUB's folders: ours, the signed GRUB's, xCAT's; Open Firmware's asks beside its own file first.
+const grub = '(?:(?:boot/)?grub2?/(?:[a-z0-9_-]+/)?)?grub\\.cfg'
+
+/** By the hardware address in the name: its machine's. */
+const byMac =
+  (language: Language): Row[1] =>
+  (text, _, world) =>
+    textOf(world.nodes.byMac.get(parseMac(text)), language, world)
+/** By address, in hexadecimal and cut from the end: only one's own, it says nothing about who asks for another's. */
+const byHex =
+  (language: Language): Row[1] =>
+  (text, asker, world) =>
+    ipv4ToHex(asker.address).startsWith(text.toUpperCase())
+      ? textOf(nodeOf(asker, world), language, world)
+      : undefined
+/** A name that is the same for all: by who asks. */
+const byAsker =
+  (language: Language): Row[1] =>
+  (_, asker, world) =>
+    textOf(nodeOf(asker, world), language, world)
+/** xCAT's names for its files. */
+const byName =
+  (language: Language): Row[1] =>
+  (text, _, world) =>
+    textOf(world.nodes.byName.get(text), language, world)
+/** petitboot without a configuration in its DHCP answer walks the names of pxelinux, and so does SLOF. */
+const likePxelinux =
+  (by: (language: Language) => Row[1]): Row[1] =>
+  (text, asker, world) => {
+    const meaning = by('pxelinux')(text, asker, world)
+    return meaning?.kind === 'text' && meaning.node.netboot === 'petitboot'
+      ? { ...meaning, language: 'petitboot' }
+      : meaning
+  }
 
 // One row per form of name. The first group of the form is given to the meaning.
 const table: Row[] = [
-  // GRUB's search by hardware address; the signed GRUB's own script writes colons.
-  [
-    new RegExp(`^boot/grub/grub\\.cfg-01-(${hexMac})$`),
-    (mac, _, world) => textOf(world.nodes.byMac.get(parseMac(mac)), 'grub', world),
-  ],
-  // By address: only one's own, an address says nothing about a machine that asks for another's.
-  [
-    /^boot\/grub\/grub\.cfg-([0-9A-Fa-f]{8})$/,
-    (hex, asker, world) =>
-      hex.toUpperCase() === ipv4ToHex(asker.address)
-        ? textOf(nodeOf(asker, world), 'grub', world)
-        : undefined,
-  ],
-  [/^boot\/grub\/(grub\.cfg)$/, (_, asker, world) => textOf(nodeOf(asker, world), 'grub', world)],
+  // The signed GRUB asks for this alone.
+  [/^(grub\/grub\.cfg)$/, () => ({ kind: 'fixed', text: signedGrubStart })],
+  [new RegExp(`^grub/grub\\.cfg-01-${mac}$`), byMac('signed-grub')],
+  [new RegExp(`^${grub}-01-${mac}$`), byMac('grub')],
+  [new RegExp(`^${grub}-${hex}$`), byHex('grub')],
+  [new RegExp(`^(${grub})$`), byAsker('grub')],
+  [new RegExp(`^boot/grub2/${nodeName}$`), byName('grub')],
   // GRUB looks for its module lists; all it needs is built in, and an empty list keeps it quiet.
-  [/^boot\/grub\/[a-z0-9_-]+\/([a-z]+)\.lst$/, () => ({ kind: 'empty' })],
+  [/^(?:boot\/)?grub2?\/[a-z0-9_-]+\/([a-z]+)\.lst$/, () => ({ kind: 'fixed', text: '' })],
+  [new RegExp(`^boot/ipxe/${mac}$`), byMac('ipxe')],
+  [new RegExp(`^xcat/xnba/nodes/${nodeName}\\.elilo$`), byName('elilo')],
+  [new RegExp(`^xcat/xnba/nodes/${nodeName}\\.uefi$`), byName('ipxe')],
+  [new RegExp(`^xcat/xnba/nodes/${nodeName}$`), byName('ipxe')],
+  [new RegExp(`^boot/elilo/${mac}$`), byMac('elilo')],
+  [new RegExp(`^${hex}(?:-x86_64)?\\.conf$`), byHex('elilo')],
+  [/^(elilo(?:-x86_64)?)\.conf$/, byAsker('elilo')],
+  [new RegExp(`^pxelinux\\.cfg/01-${mac}$`), likePxelinux(byMac)],
+  [new RegExp(`^pxelinux\\.cfg/${hex}$`), likePxelinux(byHex)],
+  [/^pxelinux\.cfg\/(default)$/, likePxelinux(byAsker)],
+  [new RegExp(`^pxelinux\\.cfg/${nodeName}$`), likePxelinux(byName)],
+  [new RegExp(`^boot/petitboot/${mac}$`), byMac('petitboot')],
+  [new RegExp(`^petitboot/${nodeName}$`), byName('petitboot')],
+  [new RegExp(`^boot/slof/(?:pxelinux\\.cfg/)?01-${mac}$`), byMac('slof')],
+  [new RegExp(`^boot/slof/(?:pxelinux\\.cfg/)?${hex}$`), byHex('slof')],
+  [/^boot\/slof\/(?:pxelinux\.cfg\/)?(default)$/, byAsker('slof')],
+  // Firmware that hands shim its options wrongly makes it ask for a second stage that nobody has: it gets the usual one.
+  // What ends in .efi is asked for on purpose: revocations.efi, shim_certificate_0.efi.
   [
-    new RegExp(`^boot/ipxe/(${hexMac})$`),
-    (mac, _, world) => textOf(world.nodes.byMac.get(parseMac(mac)), 'ipxe', world),
+    /^boot\/shim\/x86_64\/(?!.*\.efi$)(.*)$/i,
+    (_, __, world) => loaderOf('boot/shim/x86_64/grubx64.efi', world),
+  ],
+  [
+    /^boot\/shim\/aarch64\/(?!.*\.efi$)(.*)$/i,
+    (_, __, world) => loaderOf('boot/shim/aarch64/grubaa64.efi', world),
   ],
   [
     /^blobs\/sha256\/([0-9a-f]{64})$/,
-    (hex, _, world) => {
-      const digest = `sha256:${hex}` as Digest
-      return world.nodes.blobs.has(digest) ? { kind: 'blob', digest } : undefined
+    (text, _, { nodes }) => {
+      const digest = `sha256:${text}` as Digest
+      return nodes.blobs.has(digest) ? { kind: 'blob', digest } : undefined
+    },
+  ],
+  [
+    /^blobs\/joined\/([0-9a-f.]+)$/,
+    (text, _, { nodes }) => {
+      const digests = nodes.joined.get(text)
+      return digests && { kind: 'joined', digests }
     },
   ],
 ]
 
+// xCAT's names of loaders.
+const otherNames: Record<string, string> = {
+  'xcat/xnba.kpxe': 'boot/ipxe/undionly.kpxe',
+  'xcat/xnba.efi': 'boot/ipxe/snponly.efi',
+  'xcat/elilo-x64.efi': 'elilo.efi',
+  'boot/grub2/grub2.ppc': 'boot/grub/powerpc-ieee1275/core.elf',
+  'boot/grub2/grub2.aarch64': 'boot/grub/arm64-efi/core.efi',
+}
+
 /** `name` as normalizeName left it; `/tftpboot/...` is an alias of `/` (xCAT's names). */
 export function resolveName(name: string, asker: Asker, world: World): Meaning | undefined {
   const plain = name.replace(/^tftpboot\//, '')
-  if (world.loaders.has(plain)) return { kind: 'loader', file: plain }
+  const loader = loaderOf(Object.hasOwn(otherNames, plain) ? otherNames[plain]! : plain, world)
+  if (loader) return loader
   for (const [form, meaning] of table) {
     const match = form.exec(plain)?.[1]
     if (match !== undefined) return meaning(match, asker, world)
@@ -101,18 +175,19 @@ export function resolveName(name: string, asker: Asker, world: World): Meaning |
   return undefined
 }
 
+const loaderOf = (file: string, { loaders }: World): Meaning | undefined =>
+  loaders.has(file) ? { kind: 'loader', file } : undefined
+
 /** Published by one node and no other: by MAC when it is known, else by the node's fixed address. */
 function nodeOf({ address, mac }: Asker, { nodes }: World): BootNode | undefined {
   return mac === undefined ? nodes.byAddress.get(address) : nodes.byMac.get(mac)
 }
 
-function textOf(node: BootNode | undefined, language: 'grub' | 'ipxe', world: World): Meaning | undefined {
+function textOf(node: BootNode | undefined, language: Language, world: World): Meaning | undefined {
   const plan = node && planBoot(node, world.server)
-  return node && plan && { kind: 'text', language, name: textName(node, language), node, plan }
+  return node && plan && { kind: 'text', language, name: ipxeName(node), node, plan }
 }
 
-/** The name that a node's text is asked by; DHCP hands out the iPXE one, GRUB finds its own. */
-export function textName(node: { name: NodeName; mac: Mac[] }, language: 'grub' | 'ipxe'): string {
-  const dashes = (node.mac[0] ?? '').replaceAll(':', '-')
-  return language === 'ipxe' ? `boot/ipxe/${dashes}` : `boot/grub/grub.cfg-01-${dashes}`
-}
+/** The name that a node's iPXE script is asked by. */
+export const ipxeName = ({ mac: [first] }: { mac: Mac[] }): string =>
+  `boot/ipxe/${(first ?? '').replaceAll(':', '-')}`

@@ -2,6 +2,7 @@
 import { macWithDashes } from '../address.ts'
 import type { DeploymentState } from '../deploy/deployment.ts'
 import type { BlobRef } from '../image/version.ts'
+import { blobName } from './blob-names.ts'
 import type { BootFile, BootNode, BootPlan, KernelPlan, ServerAddress } from './plan.ts'
 
 type Intent = NonNullable<BootNode['deployment']>
@@ -31,7 +32,7 @@ export function planBoot(node: BootNode, server: ServerAddress): BootPlan | unde
     case 'local':
       return localPlan(node)
     case 'hold':
-      return holdPlan(node, deployment)
+      return heldPlan(node, deployment)
   }
 }
 
@@ -60,19 +61,14 @@ function bootOnlyPlan(node: BootNode, intent: Intent, server: ServerAddress): Bo
   return { kind: 'boot', ...kernelPlan(`${node.name}: boot ${intent.image}`, node, intent, server) }
 }
 
-function kernelPlan(
-  title: string,
-  node: BootNode,
-  { token, kernel, initrds }: Intent,
-  server: ServerAddress,
-): KernelPlan {
-  const mac = node.mac[0]
+function kernelPlan(title: string, node: BootNode, intent: Intent, server: ServerAddress): KernelPlan {
+  const { token, kernel, initrds } = intent
   return {
     title,
     kernel: bootFile(kernel),
     initrds: initrds.map(bootFile),
     args: [
-      ...(mac ? [`BOOTIF=01-${macWithDashes(mac)}`] : []), // the interface that the ramdisk brings up
+      ...forScripts(node, intent, server),
       `sysclone.server=${serverUrl(server)}`,
       `sysclone.node=${node.name}`,
       `sysclone.token=${token}`,
@@ -81,17 +77,43 @@ function kernelPlan(
   }
 }
 
+/** xCAT's port for machines that install; nothing of ours listens there. */
+const XCATD_PORT = 3001
+
+/**
+ * What scripts of xCAT and SystemImager look for on the kernel's command line, under the names that they know. An image is
+ * called by its name there, whatever its version.
+ */
+function forScripts({ mac: [mac] }: BootNode, { image }: Intent, { address }: ServerAddress): string[] {
+  const name = image.replace(/:\d+$/, '')
+  return [
+    ...(mac ? [`ksdevice=${mac}`, `BOOTIF=01-${macWithDashes(mac)}`] : []), // the interface that it netbooted from
+    `XCAT=${address}:${XCATD_PORT}`,
+    `xcatd=${address}:${XCATD_PORT}`,
+    `SCRIPTNAME=${name}`,
+    `si.image-server=${address}`,
+    `si.image-name=${name}`,
+    `si.script-name=${name}`,
+  ]
+}
+
 function localPlan({ name, localLoader }: BootNode): BootPlan {
   const title = `${name}: boot from its own disk`
   return localLoader ? { kind: 'local', title, loader: localLoader } : { kind: 'local', title }
 }
 
-function holdPlan({ name }: BootNode, { image, state, reason }: Intent): BootPlan {
+function heldPlan(node: BootNode, { image, state, reason }: Intent): BootPlan {
+  const about = `Deployment of ${image} to ${node.name}: ${state}`
+  return { ...holdPlan(node, reason, about), title: `${node.name}: ${image} ${state}` }
+}
+
+/** A screen that says why nothing is done. */
+export function holdPlan({ name }: BootNode, reason?: string, about = `${name} is not booted`): HoldPlan {
   return {
     kind: 'hold',
-    title: `${name}: ${image} ${state}`,
+    title: about,
     lines: [
-      `Deployment of ${image} to ${name}: ${state}`,
+      about,
       ...(reason ? [`reason: ${reason}`] : []),
       'No disk is touched. The server goes on with:',
       `  nodeset ${name} osimage=IMAGE   to install`,
@@ -99,9 +121,10 @@ function holdPlan({ name }: BootNode, { image, state, reason }: Intent): BootPla
     ],
   }
 }
+type HoldPlan = Extract<BootPlan, { kind: 'hold' }>
 
 const bootFile = ({ digest, bytes }: BlobRef): BootFile => ({
   digest,
   bytes,
-  name: `blobs/sha256/${digest.slice('sha256:'.length)}`,
+  name: blobName(digest),
 })

@@ -60,6 +60,6 @@ const decision = mean(count, (n) => resolveName(names[n]!, asker, { nodes, loade
 report('what a node boots, by its MAC', decision * 1000, 'us', 50)
 const text = mean(count, (n) => {
   const meaning = resolveName(names[n]!, asker, { nodes, loaders: new Set(), server })
-  return meaning?.kind === 'text' ? renderText(meaning, server) : undefined
+  return meaning?.kind === 'text' ? renderText({ ...meaning, server }) : undefined
 })
 report('the same with its text', text * 1000, 'us', 100)

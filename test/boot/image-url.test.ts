@@ -57,7 +57,7 @@ test('loader texts name the best server, install scripts all of them and ours at
   const plan = planBoot(node({ deployment: deployment('armed') }), server)!
   expect(renderGrub(plan, server)).toContain("set from='(http,10.1.0.1:8090)/mirror'")
   expect(renderGrub(plan, server)).toContain("set from='(tftp,10.1.0.1)'")
-  expect(renderIpxe(plan, server, 'x')).toContain(' http://10.1.0.1:8090/mirror/blobs/sha256/')
+  expect(renderIpxe(plan, server, { name: 'x' })).toContain(' http://10.1.0.1:8090/mirror/blobs/sha256/')
   expect(imageServers(server).map(imageUrlText).at(-1)).toBe('http://10.1.0.1:8081')
   expect(imageServers(serverAddress(first, { networks, http: { ...http, imageUrls: [] } }))).toEqual([
     { address: '10.0.0.1', port: 8081, path: '' },

@@ -1,7 +1,10 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { Ipv4, Mac, NodeName } from '../../src/address.ts'
+import { loaderFiles } from '../../src/boot/loaders.ts'
 import { type Asker, indexNodes, normalizeName, resolveName, type World } from '../../src/boot/names.ts'
+import { planBoot } from '../../src/boot/policy.ts'
+import { renderText } from '../../src/boot/text.ts'
 import { deployment, node, server } from './nodes.ts'
 
 const one = node({ ip: '10.77.0.11' as Ipv4, deployment: deployment('armed') })
@@ -11,53 +14,198 @@ const done = node({
   mac: ['52:54:00:77:00:13' as Mac],
   deployment: deployment('booted'),
 })
+const petit = node({
+  name: 'p1' as NodeName,
+  mac: ['52:54:00:77:00:14' as Mac],
+  netboot: 'petitboot',
+  deployment: deployment('armed'),
+})
 const world: World = {
-  nodes: indexNodes([one, two, done]),
-  loaders: new Set(['boot/grub/x86_64-efi/core.efi', 'boot/grub/i386-pc/core.0']),
+  nodes: indexNodes([one, two, done, petit]),
+  loaders: new Set([...Object.values(loaderFiles).flatMap(Object.keys), 'elilo.efi']),
   server,
 }
 const asker: Asker = { address: '10.77.0.11' as Ipv4 }
+const stranger: Asker = { address: '10.77.0.200' as Ipv4 }
 const grub = { kind: 'text', language: 'grub', node: one, plan: { kind: 'install' } }
+const signed = { ...grub, language: 'signed-grub' }
 const ipxe = { ...grub, language: 'ipxe', name: 'boot/ipxe/52-54-00-77-00-11' }
+const elilo = { ...grub, language: 'elilo' }
+const pxelinux = { ...grub, language: 'pxelinux' }
+const petitboot = { ...grub, language: 'petitboot', node: petit }
+const slof = { ...grub, language: 'slof' }
+const empty = { kind: 'fixed', text: '' }
+const file = (name: string) => ({ kind: 'loader', file: name })
 const hex = '1'.repeat(64)
+const joined = `blobs/joined/${'2'.repeat(64)}.${'3'.repeat(64)}`
 
-const rows: [string, object | undefined, Asker?][] = [
-  ['boot/grub/grub.cfg-01-52-54-00-77-00-11', grub],
-  ['boot/grub/grub.cfg-01-52:54:00:77:00:11', grub],
-  ['boot/grub/grub.cfg-01-52-54-00-77-00-1', undefined],
-  ['boot/grub/grub.cfg-01-52-54-00-77-00-99', undefined], // an unknown machine: silent
-  ['boot/grub/grub.cfg-01-52-54-00-77-00-12', undefined], // offline
-  ['boot/grub/grub.cfg', grub],
-  ['boot/grub/grub.cfg', undefined, { address: '10.77.0.200' as Ipv4 }],
-  ['boot/grub/grub.cfg', grub, { address: '10.77.0.200' as Ipv4, mac: '52:54:00:77:00:11' as Mac }],
-  // Its address is the node's, but DHCP knows that another machine has it.
-  ['boot/grub/grub.cfg', undefined, { ...asker, mac: '52:54:00:77:00:99' as Mac }],
-  ['boot/grub/grub.cfg-0A4D000B', grub],
-  ['boot/grub/grub.cfg-0a4d000b', grub],
-  ['boot/grub/grub.cfg-0A4D000B', undefined, { address: '10.77.0.12' as Ipv4 }],
-  ['boot/grub/grub.cfg-0A4D000', undefined],
-  ['boot/ipxe/52:54:00:77:00:11', ipxe],
-  ['boot/ipxe/52-54-00-77-00-11', ipxe],
-  ['tftpboot/boot/ipxe/52-54-00-77-00-11', ipxe],
-  ['tftpboot/tftpboot/boot/ipxe/52-54-00-77-00-11', undefined],
-  ['boot/grub/x86_64-efi/core.efi', { kind: 'loader', file: 'boot/grub/x86_64-efi/core.efi' }],
-  ['boot/grub/i386-pc/core.0', { kind: 'loader', file: 'boot/grub/i386-pc/core.0' }],
-  ['boot/grub/arm64-efi/core.efi', undefined],
-  ['boot/grub/x86_64-efi/command.lst', { kind: 'empty' }],
-  ['boot/grub/i386-pc/terminal.lst', { kind: 'empty' }],
-  ['command.lst', undefined],
-  [`blobs/sha256/${hex}`, { kind: 'blob', digest: `sha256:${hex}` }],
-  [`blobs/sha256/${'4'.repeat(64)}`, undefined], // a layer's digest is not public
-  [`blobs/sha256/${hex.slice(1)}`, undefined],
-  ['etc/passwd', undefined],
-  ['', undefined],
-]
-for (const [name, meaning, who = asker] of rows)
-  test(`${name || '(empty)'} from ${who.address}${who.mac ? ` ${who.mac}` : ''}`, () => {
-    const found = resolveName(name, who, world)
-    if (meaning) expect(found).toMatchObject(meaning)
-    else expect(found).toBeUndefined()
-  })
+type Case = [name: string, meaning: object | undefined, who?: Asker]
+const rules: Record<string, Case[]> = {
+  'GRUB asks by hardware address, with dashes or colons': [
+    ['boot/grub/grub.cfg-01-52-54-00-77-00-11', grub],
+    ['boot/grub/grub.cfg-01-52:54:00:77:00:11', grub],
+    ['boot/grub/grub.cfg-01-52-54-00-77-00-1', undefined],
+    ['boot/grub/grub.cfg-01-52-54-00-77-00-99', undefined], // an unknown machine: silent
+    ['boot/grub/grub.cfg-01-52-54-00-77-00-12', undefined], // offline
+  ],
+  'GRUB asks by address in hexadecimal, 8 digits down to 1: only its own': [
+    ['boot/grub/grub.cfg-0A4D000B', grub],
+    ['boot/grub/grub.cfg-0a4d000b', grub],
+    ...['0A4D000', '0A4D00', '0A4D0', '0A4D', '0A4', '0A', '0'].map(
+      (part): Case => [`boot/grub/grub.cfg-${part}`, grub],
+    ),
+    ['boot/grub/grub.cfg-0A4D000B', undefined, { address: '10.77.0.12' as Ipv4 }],
+    ['boot/grub/grub.cfg-0A4E', undefined],
+    ['boot/grub/grub.cfg-0A4D000B0', undefined],
+    ['boot/grub/grub.cfg-', undefined],
+  ],
+  'GRUB asks by UUID first: a miss': [['boot/grub/grub.cfg-4c4c4544-0042-3510-8052-b4c04f564433', undefined]],
+  'grub.cfg: by who asks': [
+    ['boot/grub/grub.cfg', grub],
+    ['boot/grub/grub.cfg', undefined, stranger],
+    ['boot/grub/grub.cfg', grub, { ...stranger, mac: '52:54:00:77:00:11' as Mac }],
+    // Its address is the node's, but DHCP knows that another machine has it.
+    ['boot/grub/grub.cfg', undefined, { ...asker, mac: '52:54:00:77:00:99' as Mac }],
+  ],
+  "Open Firmware's GRUB asks beside its own file, xCAT's in boot/grub2 and in the root": [
+    ['boot/grub/powerpc-ieee1275/grub.cfg-01-52-54-00-77-00-11', grub],
+    ['boot/grub/powerpc-ieee1275/grub.cfg-0A4D000B', grub],
+    ['boot/grub2/grub.cfg-01-52-54-00-77-00-11', grub],
+    ['boot/grub2/n1', grub],
+    ['grub.cfg', grub],
+    ['boot/grub2/nobody', undefined],
+  ],
+  'the signed GRUB asks for grub/grub.cfg alone: one text, that asks on by hardware address': [
+    ['grub/grub.cfg', { kind: 'fixed', text: expect.stringMatching(/grub\.cfg-01-\$net_default_mac/) }],
+    ['grub/grub.cfg', { kind: 'fixed' }, stranger],
+    ['grub/grub.cfg-01-52:54:00:77:00:11', signed],
+    ['grub/grub.cfg-01-52-54-00-77-00-11', signed],
+    ['grub/grub.cfg-01-52:54:00:77:00:99', undefined],
+  ],
+  "GRUB's lists of modules are empty: all it needs is built in": [
+    ['boot/grub/x86_64-efi/command.lst', empty],
+    ['boot/grub/i386-pc/terminal.lst', empty],
+    ['grub/x86_64-efi/fs.lst', empty],
+    ['boot/grub/powerpc-ieee1275/crypto.lst', empty],
+    ['command.lst', undefined],
+  ],
+  'iPXE: its script by hardware address, and under the names of xNBA': [
+    ['boot/ipxe/52:54:00:77:00:11', ipxe],
+    ['boot/ipxe/52-54-00-77-00-11', ipxe],
+    ['xcat/xnba/nodes/n1', ipxe],
+    ['xcat/xnba/nodes/n1.uefi', ipxe],
+    ['xcat/xnba/nodes/n2', undefined], // offline
+    ['tftpboot/xcat/xnba/nodes/n1', ipxe],
+  ],
+  'iPXE asks for autoexec.ipxe first: a miss, and it goes on': [['autoexec.ipxe', undefined]],
+  'elilo: its address from 8 digits down by pairs, with its processor, then elilo.conf': [
+    ['0A4D000B.conf', elilo],
+    ['0A4D00-x86_64.conf', elilo],
+    ['0A4D00.conf', elilo],
+    ['0A4D-x86_64.conf', elilo],
+    ['0A4D.conf', elilo],
+    ['0A-x86_64.conf', elilo],
+    ['0A.conf', elilo],
+    ['elilo-x86_64.conf', elilo],
+    ['elilo.conf', elilo],
+    ['0A4D000C.conf', undefined],
+    ['elilo.conf', undefined, stranger],
+  ],
+  'elilo -C: the one file, by HTTP from the root or under /tftpboot': [
+    ['boot/elilo/52-54-00-77-00-11', elilo],
+    ['xcat/xnba/nodes/n1.elilo', elilo],
+    ['tftpboot/xcat/xnba/nodes/n1.elilo', elilo],
+  ],
+  'pxelinux: by hardware address, by address 8 digits down to 1, then default': [
+    ['pxelinux.cfg/01-52-54-00-77-00-11', pxelinux],
+    ['pxelinux.cfg/0A4D000B', pxelinux],
+    ['pxelinux.cfg/0A4D00', pxelinux],
+    ['pxelinux.cfg/0', pxelinux],
+    ['pxelinux.cfg/default', pxelinux],
+    ['pxelinux.cfg/n1', pxelinux],
+    ['pxelinux.cfg/4c4c4544-0042-3510-8052-b4c04f564433', undefined],
+    ['pxelinux.cfg/default', undefined, stranger],
+  ],
+  "petitboot: its own file, or pxelinux' names when DHCP told it nothing": [
+    ['boot/petitboot/52-54-00-77-00-14', petitboot],
+    ['petitboot/p1', petitboot],
+    ['pxelinux.cfg/01-52-54-00-77-00-14', petitboot],
+  ],
+  "SLOF: below the name that DHCP gave it, in pxelinux' order": [
+    ['boot/slof/pxelinux.cfg/01-52-54-00-77-00-11', slof],
+    ['boot/slof/01-52-54-00-77-00-11', slof],
+    ['boot/slof/pxelinux.cfg/0A4D000B', slof],
+    ['boot/slof/pxelinux.cfg/default', slof],
+    ['boot/slof/', undefined],
+  ],
+  'loaders by the name that DHCP gives, and by those of xCAT': [
+    ['boot/grub/x86_64-efi/core.efi', file('boot/grub/x86_64-efi/core.efi')],
+    ['boot/grub/i386-pc/core.0', file('boot/grub/i386-pc/core.0')],
+    ['pxelinux.0', file('pxelinux.0')],
+    ['ldlinux.c32', file('ldlinux.c32')],
+    ['xcat/xnba.kpxe', file('boot/ipxe/undionly.kpxe')],
+    ['xcat/xnba.efi', file('boot/ipxe/snponly.efi')],
+    ['tftpboot/xcat/elilo-x64.efi', file('elilo.efi')],
+    ['boot/grub/riscv64-efi/core.efi', undefined],
+  ],
+  'shim: its second stage and MokManager beside it; what it asks for on the way is a quick miss': [
+    ['boot/shim/x86_64/grubx64.efi', file('boot/shim/x86_64/grubx64.efi')],
+    ['boot/shim/x86_64/mmx64.efi', file('boot/shim/x86_64/mmx64.efi')],
+    ['boot/shim/aarch64/grubaa64.efi', file('boot/shim/aarch64/grubaa64.efi')],
+    ['boot/shim/x86_64/revocations.efi', undefined],
+    ['boot/shim/x86_64/revocations_sku.efi', undefined],
+    ['boot/shim/x86_64/revocations_sbat.efi', undefined],
+    ['boot/shim/x86_64/shim_certificate_0.efi', undefined],
+    ['boot/shim/x86_64/oader/revocations.efi', undefined],
+  ],
+  'shim misled by its firmware (a Dell asks for "loader/?USB"): the usual second stage': [
+    ['boot/shim/x86_64/loader/\ufffdUSB', file('boot/shim/x86_64/grubx64.efi')],
+    ['boot/shim/aarch64/\ufffd', file('boot/shim/aarch64/grubaa64.efi')],
+  ],
+  'kernels and ramdisks by digest; several ramdisks as one file': [
+    [`blobs/sha256/${hex}`, { kind: 'blob', digest: `sha256:${hex}` }],
+    [`blobs/sha256/${'4'.repeat(64)}`, undefined], // a layer's digest is not public
+    [`blobs/sha256/${hex.slice(1)}`, undefined],
+    [joined, { kind: 'joined', digests: [`sha256:${'2'.repeat(64)}`, `sha256:${'3'.repeat(64)}`] }],
+    [`blobs/joined/${'3'.repeat(64)}.${'2'.repeat(64)}`, undefined],
+    [`blobs/joined/${hex}.${'2'.repeat(64)}`, undefined],
+  ],
+  'one /tftpboot is an alias of the root, and nothing else is': [
+    ['tftpboot/boot/ipxe/52-54-00-77-00-11', ipxe],
+    ['tftpboot/tftpboot/boot/ipxe/52-54-00-77-00-11', undefined],
+    ['etc/passwd', undefined],
+    ['constructor', undefined],
+    ['', undefined],
+  ],
+}
+for (const [rule, cases] of Object.entries(rules))
+  for (const [name, meaning, who = asker] of cases)
+    test(`${rule}: ${name || '(empty)'} from ${who.address}${who.mac ? ` ${who.mac}` : ''}`, () => {
+      const found = resolveName(name, who, world)
+      if (meaning) expect(found).toMatchObject(meaning)
+      else expect(found).toBeUndefined()
+    })
+
+test('every name in every spelling that firmware uses comes to the same', () => {
+  for (const cases of Object.values(rules))
+    for (const [name, , who = asker] of cases) {
+      const plain = normalizeName(name)!
+      for (const raw of [`/${name}`, `//${name.replaceAll('/', '//')}`, name.replaceAll('/', '\\')])
+        expect(resolveName(normalizeName(raw)!, who, world)).toEqual(resolveName(plain, who, world))
+    }
+})
+
+test('what a loader is told to fetch is there: every name of every text has a meaning', () => {
+  const armed = node({ ip: '10.77.0.11' as Ipv4, deployment: deployment('armed') })
+  const here = { ...world, nodes: indexNodes([armed]) }
+  for (const language of ['grub', 'ipxe', 'elilo', 'pxelinux', 'petitboot', 'slof'] as const) {
+    const plan = planBoot(armed, server)!
+    const text = renderText({ language, plan, node: armed, server, name: 'boot/ipxe/52-54-00-77-00-11' })!
+    const names = [...text.matchAll(/blobs\/[a-z0-9]+\/[0-9a-f.]+/g)].map(([name]) => name)
+    expect(names.length).toBeGreaterThan(1)
+    for (const name of names) expect(resolveName(name, stranger, here)).toBeDefined()
+  }
+})
 
 test('only what an open deployment boots is public', () => {
   expect(indexNodes([one]).blobs.size).toBe(3)

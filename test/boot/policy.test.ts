@@ -39,7 +39,14 @@ test('what an installer is told', () => {
     ],
     args: [
       'ramdisk_size=200000',
+      'ksdevice=52:54:00:77:00:11',
       'BOOTIF=01-52-54-00-77-00-11',
+      'XCAT=10.77.0.1:3001',
+      'xcatd=10.77.0.1:3001',
+      'SCRIPTNAME=img',
+      'si.image-server=10.77.0.1',
+      'si.image-name=img',
+      'si.script-name=img',
       'sysclone.server=http://10.77.0.1:8080',
       'sysclone.node=n1',
       `sysclone.token=${'ab'.repeat(32)}`,
@@ -55,7 +62,14 @@ test('a boot-only osimage: kernel and initrds as given, with the token and witho
   expect(plan).toMatchObject({ kind: 'boot', title: 'n1: boot rescue' })
   expect(plan).toMatchObject({
     args: [
+      'ksdevice=52:54:00:77:00:11',
       'BOOTIF=01-52-54-00-77-00-11',
+      'XCAT=10.77.0.1:3001',
+      'xcatd=10.77.0.1:3001',
+      'SCRIPTNAME=rescue',
+      'si.image-server=10.77.0.1',
+      'si.image-name=rescue',
+      'si.script-name=rescue',
       'sysclone.server=http://10.77.0.1',
       'sysclone.node=n1',
       `sysclone.token=${'ab'.repeat(32)}`,

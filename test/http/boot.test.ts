@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { startBootHttp } from '../../services/http/boot.ts'
+import { openJoined } from '../../services/http/joined.ts'
 import { openPublished } from '../../services/http/published.ts'
 import type { Ipv4 } from '../../src/address.ts'
 import { renderIpxe } from '../../src/boot/ipxe.ts'
@@ -29,7 +30,10 @@ beforeAll(async () => {
   writeFileSync(join(folder, 'core.efi'), 'MZ')
   writeFileSync(join(folder, 'secret'), 'secret')
   writeFileSync(join(folder, 'blobs', '1'.repeat(64)), blob)
+  writeFileSync(join(folder, 'blobs', '2'.repeat(64)), 'seven..')
+  writeFileSync(join(folder, 'blobs', '3'.repeat(64)), 'second')
   const nodes = indexNodes([one])
+  const blobFolders = [join(folder, 'empty'), join(folder, 'blobs')]
   boot = await startBootHttp({
     address: '127.0.0.1',
     port: 0,
@@ -42,7 +46,8 @@ beforeAll(async () => {
         ['boot/grub/x86_64-efi/core.efi', join(folder, 'core.efi')],
         ['boot/grub/i386-pc/core.0', join(folder, 'not-there')],
       ]),
-      blobFolders: [join(folder, 'empty'), join(folder, 'blobs')],
+      blobFolders,
+      joined: await openJoined({ folder: join(folder, 'joined'), blobFolders }),
     }),
   })
 })
@@ -74,7 +79,7 @@ const body = (answer: string) => answer.slice(answer.indexOf('\r\n\r\n') + 4)
 
 test('a node gets its iPXE text, spelled as GRUB reads headers, and main hears of it', async () => {
   const answer = await request('GET', '/boot/ipxe/52-54-00-77-00-11')
-  const text = renderIpxe(planBoot(one, us)!, us, 'boot/ipxe/52-54-00-77-00-11')
+  const text = renderIpxe(planBoot(one, us)!, us, { name: 'boot/ipxe/52-54-00-77-00-11' })
   expect(body(answer)).toBe(text)
   expect(answer).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
   expect(answer).toContain(`\r\nContent-Length: ${text.length}\r\n`)
@@ -84,6 +89,14 @@ test('a node gets its iPXE text, spelled as GRUB reads headers, and main hears o
     .toMatchObject([
       { type: 'http.text', node: 'n1', deployment: '0123456789abcdef', kind: 'install', peer: '127.0.0.1' },
     ])
+})
+
+test('two ramdisks as one file, the second from a multiple of four on; nothing else can be joined', async () => {
+  const joined = `/blobs/joined/${'2'.repeat(64)}.${'3'.repeat(64)}`
+  const both = await Promise.all([request('GET', joined), request('GET', joined)])
+  expect(both.map(body)).toEqual(Array(2).fill('seven..\0second\0\0'))
+  expect(status(await request('GET', `/blobs/joined/${'3'.repeat(64)}.${'2'.repeat(64)}`))).toBe(404)
+  expect(status(await request('GET', `/blobs/joined/${'1'.repeat(64)}`))).toBe(404)
 })
 
 test('HEAD says the size and sends nothing; nothing counts as booting yet', async () => {

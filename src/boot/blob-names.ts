@@ -1,0 +1,15 @@
+// The names that kernels and ramdisks are published by.
+import type { Digest } from '../address.ts'
+
+export const blobName = (digest: Digest): string => `blobs/sha256/${hexOf(digest)}`
+
+/** Files one after the other as one file, for loaders that take one ramdisk: the kernel unpacks what follows, too. */
+export const joinedName = (files: { name: string }[]): string =>
+  files.length === 1
+    ? files[0]!.name
+    : `blobs/joined/${files.map(({ name }) => name.slice('blobs/sha256/'.length)).join('.')}`
+
+/** The key of a joined file among the public ones. */
+export const joinedKey = (digests: Digest[]): string => digests.map(hexOf).join('.')
+
+const hexOf = (digest: Digest) => digest.slice('sha256:'.length)
