@@ -1,11 +1,12 @@
 // Why a machine gets what it gets: its policy, a dry run of each request, the texts of its loaders, and whether its last
 // boot got the same.
 import { type Ipv4, type Mac, subnetContains } from './address.ts'
-import { type Meaning, normalizeName, resolveName, textName } from './boot/names.ts'
+import { configAfter } from './boot/loaders.ts'
+import { type Meaning, normalizeName, resolveName } from './boot/names.ts'
 import type { BootNode, ServerAddress } from './boot/plan.ts'
 import { planRule } from './boot/policy.ts'
 import type { Step } from './boot/record.ts'
-import { renderText } from './boot/text.ts'
+import { renderOrHold } from './boot/text.ts'
 import { type Asker, discoverAs } from './dhcp/asking.ts'
 import { type DryRun, type DryWorld, makeDryRun } from './dhcp/dry-run.ts'
 
@@ -78,9 +79,8 @@ function filesAfter(world: DryWorld, mac: Mac, { file, address, network }: DryRu
   if (file === undefined || address === undefined || !network) return []
   const asker = { address, mac }
   const first = fileNow(world, file.replace(/^https?:\/\/[^/]+/, ''), asker)
-  const node = world.nodes.byMac.get(mac)
-  if (first.what !== 'loader' || !node) return [first]
-  return [first, fileNow(world, textName({ name: node.name, mac: [mac] }, 'grub'), asker)]
+  const next = configAfter(first.name, { mac, address })
+  return next === undefined ? [first] : [first, fileNow(world, next, asker)]
 }
 
 function fileNow(world: DryWorld, asked: string, asker: { address: Ipv4; mac: Mac }): FileRun {
@@ -90,19 +90,28 @@ function fileNow(world: DryWorld, asked: string, asker: { address: Ipv4; mac: Ma
     return { name: asked, what: 'nothing', rule: 'not a name that anybody has a reason to ask for' }
   const meaning = server && resolveName(name, asker, { nodes: world.nodes, loaders: world.built, server })
   if (!server || !meaning) return { name, what: 'nothing', rule: 'no such file, or not for this machine' }
-  return { name, what: meaning.kind, ...aboutMeaning(meaning, server) }
+  return { name, ...aboutMeaning(meaning, server) }
 }
 
-function aboutMeaning(meaning: Meaning, server: ServerAddress): Pick<FileRun, 'rule' | 'text'> {
+function aboutMeaning(meaning: Meaning, server: ServerAddress): Omit<FileRun, 'name'> {
   switch (meaning.kind) {
-    case 'text':
-      return { rule: `${meaning.language}: ${planRule(meaning.node)}`, text: renderText(meaning, server) }
+    case 'text': {
+      const rule = `${meaning.language}: ${planRule(meaning.node)}`
+      const rendered = renderOrHold({ ...meaning, server })
+      return rendered
+        ? { what: 'text', rule, text: rendered.text }
+        : { what: 'nothing', rule: `no words for it: ${rule}` }
+    }
+    case 'fixed':
+      return meaning.text === ''
+        ? { what: 'empty', rule: 'an empty list: everything is built in' }
+        : { what: 'text', rule: 'the same for every machine', text: meaning.text }
     case 'loader':
-      return { rule: 'a loader file, the same for all' }
+      return { what: 'loader', rule: 'a loader file, the same for all' }
     case 'blob':
-      return { rule: 'by its digest, while a node boots it' }
-    case 'empty':
-      return { rule: 'an empty list: everything is built in' }
+      return { what: 'blob', rule: 'by its digest, while a node boots it' }
+    case 'joined':
+      return { what: 'blob', rule: 'by the digests of its parts, while a node boots them' }
   }
 }
 

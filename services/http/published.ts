@@ -37,6 +37,11 @@ export function openPublished(needs: Needs): Open {
     return content && { ...content, sent: { what: 'loader', file, bytes: content.bytes, ...digestOf(path!) } }
   }
 
+  async function openJoined(digests: Digest[]): Promise<Content | undefined> {
+    const content = await joined.open(digests)
+    return content && { ...content, sent: { what: 'blob', digest: digests[0]!, bytes: content.bytes } }
+  }
+
   async function contentOf(meaning: Meaning): Promise<Content | undefined> {
     switch (meaning.kind) {
       case 'text': {
@@ -46,7 +51,7 @@ export function openPublished(needs: Needs): Open {
       case 'fixed':
         return textContent(meaning.text)
       case 'joined':
-        return joined.open(meaning.digests)
+        return openJoined(meaning.digests)
       case 'loader':
         return openLoader(meaning.file)
       case 'blob':

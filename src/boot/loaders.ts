@@ -1,5 +1,5 @@
 // What a client loads first. Tables: the loaders that exist, then which machine gets which of them for each `netboot`.
-import { type Mac, macWithDashes } from '../address.ts'
+import { type Ipv4, ipv4ToHex, type Mac, macWithDashes } from '../address.ts'
 import { type Client, machineName } from '../dhcp/client.ts'
 import type { Arch } from '../image/version.ts'
 import type { Netboot } from '../node/node.ts'
@@ -199,3 +199,17 @@ function machineOf(client: Client, { arch = 'ppc64le' }: BootNode): Machine | un
 
 const machines = new Set<string>([...Object.keys(grubCores), 'opal ppc64le'])
 const asMachine = (name: string) => (machines.has(name) ? (name as Machine) : undefined)
+
+/** The configuration that a loader asks for once it runs; undefined: it is none of the loaders. */
+export function configAfter(file: string, { mac, address }: { mac: Mac; address: Ipv4 }): string | undefined {
+  const dashes = macWithDashes(mac)
+  const configs: [RegExp, string][] = [
+    [/^boot\/grub\/.*\/core\./, `boot/grub/grub.cfg-01-${dashes}`],
+    [/^boot\/shim\//, `grub/grub.cfg-01-${dashes}`],
+    [/^boot\/ipxe\/.*(kpxe|efi)$/, `boot/ipxe/${dashes}`],
+    [/^pxelinux\.0$/, `pxelinux.cfg/01-${dashes}`],
+    [/^elilo\.efi$/, `${ipv4ToHex(address)}.conf`],
+    [/^boot\/slof$/, `boot/slof/pxelinux.cfg/01-${dashes}`],
+  ]
+  return configs.find(([form]) => form.test(file))?.[1]
+}
