@@ -50,32 +50,26 @@ export async function openDeviceSocket(device: string, port: number): Promise<dg
 
 /** A UDP socket on our own address: for what is sent to us alone, and for everything that we send. */
 export async function openAddressSocket(address: Ipv4, port: number): Promise<dgram.Socket> {
-  const socket = dgram.createSocket({
-    ...{ type: 'udp4', reuseAddr: true, recvBufferSize: RECEIVE_BUFFER_BYTES, lookup: literal },
-  })
-  const listening = once(socket, 'listening') // before bind: with a literal look-up it happens within it
-  socket.bind({ port, address })
   try {
-    await listening
+    const socket = await openRequestSocket(address, port, { reuseAddr: true, lookup: literal })
+    socket.setBroadcast(true)
+    return socket
   } catch (error) {
-    socket.close()
     throw new UserError('cannot listen', {
       what: (error as Error).message,
       allowed: 'an address of this host, a port that no other server has, and root or CAP_NET_BIND_SERVICE',
     })
   }
-  socket.setBroadcast(true)
-  return socket
 }
 
-/** A UDP socket for requests to `address`:`port` that no other program has; a whole rack's fit into its buffer. */
+/** A UDP socket for requests to `address`:`port`; a whole rack's fit into its buffer. */
 export async function openRequestSocket(
   address: Ipv4,
   port: number,
   options: Omit<dgram.SocketOptions, 'type'> = {},
 ): Promise<dgram.Socket> {
   const libc = await loadLibc()
-  const fd = libc && requestDescriptor(libc, address, port)
+  const fd = libc && requestDescriptor(libc, address, port, options.reuseAddr === true)
   const socket = dgram.createSocket({ ...options, type: 'udp4' })
   const listening = once(socket, 'listening')
   try {
@@ -91,9 +85,10 @@ export async function openRequestSocket(
 }
 
 /** undefined: it can not be had. */
-function requestDescriptor(libc: Libc, address: Ipv4, port: number): number | undefined {
+function requestDescriptor(libc: Libc, address: Ipv4, port: number, reuse: boolean): number | undefined {
   const fd = libc.socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
   if (fd < 0) return undefined
+  if (reuse) libc.setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, int(1), 4)
   enlarge(libc, fd)
   if (libc.bind(fd, socketAddress(port, ipv4ToNumber(address)), 16) >= 0) return fd
   libc.close(fd)
