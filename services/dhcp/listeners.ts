@@ -1,36 +1,38 @@
 // The sockets of interfaces.md: of each address of ours one for what is sent to it and for all that we send, of each
 // interface one for its broadcasts; both on port 67 and on 4011.
-import type dgram from 'node:dgram'
 import type { Ipv4 } from '../../src/address.ts'
 import type { DhcpPorts } from '../../src/dhcp/delivery.ts'
 import type { Arrival } from '../../src/dhcp/subnet.ts'
 import type { Network } from '../../src/node/network.ts'
+import { type Datagrams, openDatagrams } from '../net/datagrams.ts'
 import type { Handed } from '../net/handed.ts'
 import { openAddressSocket, openDeviceSocket } from '../net/linux.ts'
 
 export type PortName = 'server' | 'bootServer'
-export type Listener = { socket: dgram.Socket; arrival: Arrival; port: PortName }
+export type Listener = { datagrams: Datagrams; arrival: Arrival; port: PortName }
 
 /** `handed` has sockets that systemd opened; those that it lacks are opened here. */
 export async function openListeners(networks: readonly Network[], ports: DhcpPorts, handed: Handed) {
   const listeners: Listener[] = []
-  const senders = new Map<string, dgram.Socket>()
-  const close = () => Promise.all(listeners.map(({ socket }) => closed(socket))).then(() => {})
+  const senders = new Map<string, Datagrams>()
+  const close = () => Promise.all(listeners.map(({ datagrams }) => datagrams.close())).then(() => {})
   try {
     for (const port of ['server', 'bootServer'] as const) {
       for (const address of new Set(networks.map((network) => network.address))) {
         const socket =
           handed.take({ address, port: ports[port] }) ?? (await openAddressSocket(address, ports[port]))
-        senders.set(`${address} ${port}`, socket)
+        const datagrams = await openDatagrams(socket)
+        senders.set(`${address} ${port}`, datagrams)
         const network = networks.find((each) => each.interface !== undefined && each.address === address)
-        listeners.push({ socket, port, arrival: { network, unicast: true } })
+        listeners.push({ datagrams, port, arrival: { network, unicast: true } })
       }
       for (const network of networks) {
         const { interface: device } = network
         if (device === undefined) continue
         const socket =
           handed.take({ device, port: ports[port] }) ?? (await openDeviceSocket(device, ports[port]))
-        listeners.push({ socket, port, arrival: { network, unicast: false } })
+        const datagrams = await openDatagrams(socket)
+        listeners.push({ datagrams, port, arrival: { network, unicast: false } })
       }
     }
   } catch (error) {
@@ -44,5 +46,3 @@ export async function openListeners(networks: readonly Network[], ports: DhcpPor
     close,
   }
 }
-
-const closed = (socket: dgram.Socket) => new Promise<void>((done) => socket.close(done))

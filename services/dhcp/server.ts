@@ -79,15 +79,16 @@ export async function startDhcp(needs: DhcpNeeds) {
   const probes = startProbes({ networks, holder, say })
 
   const report = (error: unknown) => say.ignored(`fault: ${messageOf(error)}`)
-  for (const { socket, arrival, port } of listeners) {
-    socket.on('message', (bytes, peer) => {
-      const heard = { arrival, port, peer: { address: peer.address as Ipv4, port: peer.port } }
-      receive(bytes, heard).catch(report)
-    })
-    socket.on('error', report)
-  }
+  for (const { datagrams, arrival, port } of listeners)
+    datagrams.listen((bytes, peer) => {
+      try {
+        receive(bytes, { arrival, port, peer })
+      } catch (error) {
+        report(error)
+      }
+    }, report)
 
-  async function receive(bytes: Buffer, heard: Heard) {
+  function receive(bytes: Buffer, heard: Heard) {
     const key = clientKey(bytes)
     if (key !== undefined && !floods.allow(key, now())) return flooded(macFromBytes(bytes.subarray(28)))
     const request = tryRead(bytes)
@@ -97,7 +98,7 @@ export async function startDhcp(needs: DhcpNeeds) {
     const network = networkOf(request, heard.arrival, networks)
     if ('kind' in network) return say.ignored(network.why, { mac: request.mac })
     if (isLooking(request)) return meetTwin(request, network, heard)
-    await handle(caseOf(request, network, heard), heard, bytes)
+    handle(caseOf(request, network, heard), heard, bytes)
   }
 
   function tryRead(bytes: Uint8Array): Request | Ignore {
@@ -125,11 +126,17 @@ export async function startDhcp(needs: DhcpNeeds) {
     return { request, network, node }
   }
 
-  /** The one place where a request is decided and its answer leaves. */
-  async function handle(asked: Case, heard: Heard, bytes: Buffer) {
+  /** The one place where a request is decided. An answer that promises an address leaves when the lease is on the disk. */
+  function handle(asked: Case, heard: Heard, bytes: Buffer) {
     const decided = answerTo(asked, heard)
     const stored = 'lease' in decided && decided.lease ? leases.take(decided.lease) : undefined
-    if (stored && !(await isStored(stored, asked))) return
+    if (!stored) return finish(decided, asked, heard, bytes)
+    const done = () => finish(decided, asked, heard, bytes)
+    stored.then(done, (error) => mayGoWithoutDisk(error, asked) && done()).catch(report)
+  }
+
+  /** The answer leaves first; whoever wants to know of it is told then. */
+  function finish(decided: Answer, asked: Case, heard: Heard, bytes: Buffer) {
     const reply = send(decided, asked, heard)
     const { request, network, node } = asked
     const [server, port] = [network.address, ports[heard.port]]
@@ -157,15 +164,9 @@ export async function startDhcp(needs: DhcpNeeds) {
   }
 
   /** On a full disk nodes still boot: a fixed address needs no memory. An address of the pool could be given twice. */
-  async function isStored(stored: Promise<void>, { request, node }: Case) {
-    try {
-      await stored
-      return true
-    } catch (error) {
-      const { mac } = request
-      say.ignored(`the lease cannot be written: ${messageOf(error)}`, { mac, node })
-      return node?.ip !== undefined && node.mac[0] === mac
-    }
+  function mayGoWithoutDisk(error: unknown, { request: { mac }, node }: Case): boolean {
+    say.ignored(`the lease cannot be written: ${messageOf(error)}`, { mac, node })
+    return node?.ip !== undefined && node.mac[0] === mac
   }
 
   /** Answers with the bytes. */
@@ -175,9 +176,9 @@ export async function startDhcp(needs: DhcpNeeds) {
     const to =
       port === 'bootServer' ? bootServerDestination(peer) : destinationOf(decided.reply, { refusal, ports })
     const bytes = serializePacket(decided.reply, roomFor(request))
-    sender(network.address, port).send(bytes, to.port, to.address, (error) => {
-      if (error) say.ignored(`cannot send to ${to.address}: ${error.message}`, { mac: request.mac, node })
-    })
+    sender(network.address, port).send(bytes, to, (why) =>
+      say.ignored(`cannot send to ${to.address}: ${why}`, { mac: request.mac, node }),
+    )
     return bytes
   }
 

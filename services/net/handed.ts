@@ -3,6 +3,7 @@ import dgram from 'node:dgram'
 import { once } from 'node:events'
 import type { Ipv4 } from '../../src/address.ts'
 import { UserError } from '../../src/fault.ts'
+import { adoptDescriptor } from './linux.ts'
 import { literal } from './literal.ts'
 
 /** A descriptor and its name (FileDescriptorName=). */
@@ -68,7 +69,7 @@ async function adopt(fd: number, name: string): Promise<Omit<Socket, 'name'>> {
   const socket = dgram.createSocket({ type: 'udp4', lookup: literal })
   const listening = once(socket, 'listening') // asked for first: it comes within the call of bind
   try {
-    socket.bind({ fd })
+    adoptDescriptor(socket, fd)
     await listening
   } catch (error) {
     throw new UserError('systemd handed over what is no UDP socket', {

@@ -18,6 +18,18 @@ import {
 } from './libc.ts'
 import { literal } from './literal.ts'
 
+/** Of sockets that were made by the kernel's own calls. */
+const descriptors = new WeakMap<dgram.Socket, number>()
+
+/** For those who read and write past Node; only while the socket is open. */
+export const descriptorOf = (socket: dgram.Socket): number | undefined => descriptors.get(socket)
+
+/** Has the socket use a descriptor that is bound already; `listening` may come within the call. */
+export function adoptDescriptor(socket: dgram.Socket, fd: number) {
+  descriptors.set(socket, fd)
+  socket.bind({ fd })
+}
+
 /** A rack that is switched on sends in one burst what the default of 208 KB would drop. */
 export const RECEIVE_BUFFER_BYTES = 8 << 20
 
@@ -42,7 +54,7 @@ export async function openDeviceSocket(device: string, port: number): Promise<dg
   const fd = libc && boundDescriptor(libc, device, port)
   const socket = dgram.createSocket({ type: 'udp4', reuseAddr: true })
   const listening = once(socket, 'listening') // asked for first: with a descriptor it comes within the call of bind
-  if (fd !== undefined) socket.bind({ fd })
+  if (fd !== undefined) adoptDescriptor(socket, fd)
   else socket.bind({ port, address: '0.0.0.0' })
   await listening
   return socket
@@ -73,7 +85,7 @@ export async function openRequestSocket(
   const socket = dgram.createSocket({ ...options, type: 'udp4' })
   const listening = once(socket, 'listening')
   try {
-    if (fd !== undefined) socket.bind({ fd })
+    if (fd !== undefined) adoptDescriptor(socket, fd)
     else socket.bind({ port, address }) // also says why it can not be had
     await listening
   } catch (error) {
