@@ -8,6 +8,7 @@ import { imageServers, imageUrlText, serverAddress } from '../src/boot/image-url
 import { indexNodes } from '../src/boot/names.ts'
 import type { ServerAddress } from '../src/boot/plan.ts'
 import { serverUrl } from '../src/boot/policy.ts'
+import { checkTexts } from '../src/boot/text.ts'
 import { makeOwners } from '../src/boot/whose.ts'
 import type { Config } from '../src/config.ts'
 import type { DryWorld } from '../src/dhcp/dry-run.ts'
@@ -82,6 +83,7 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
       const allowed = Object.keys(ramdisks).join(' | ')
       throw new UserError('no ramdisk for this architecture', { what: arch, allowed })
     },
+    checkBoot: (node) => checkTexts(node, serverFor(config, node.ip ?? config.networks[0]!.address)),
     script: scriptMaker(config),
     overrides: await openOverrides({
       folder: join(config.stateDir, 'overrides'),

@@ -35,6 +35,8 @@ export type Needs = {
   images: { get(name: ImageName, version?: number): ImageVersion | undefined }
   /** The ramdisk template for an architecture; throws UserError when it is not built. */
   ramdisk: (arch: ImageVersion['arch']) => BlobRef
+  /** Throws UserError for what one of the node's loaders can't say; answers with a warning, if there is one. */
+  checkBoot: (node: BootNode) => string | undefined
   /** The autoinstall script for exactly this machine; throws UserError when the image can't go onto it. */
   script: (install: {
     node: Node
@@ -192,7 +194,8 @@ export async function openDeployments(needs: Needs) {
   /** `nodeset NODE osimage=IMAGE[:VERSION]`; answers with xCAT's word for it. */
   async function arm(name: NodeName, imageName: ImageName, version?: number): Promise<string> {
     const node = await known(name)
-    const bootOnly = await bootOnlyNamed(imageName)
+    const osimage = (await needs.osimages.list()).find((each) => each.name === imageName)
+    const bootOnly = osimage && bootOnlyOf(osimage)
     const image = bootOnly ? undefined : images.get(imageName, version)
     if (!bootOnly && !image)
       throw new UserError('no such osimage', {
@@ -215,6 +218,7 @@ export async function openDeployments(needs: Needs) {
       },
       now(),
     )
+    const warning = checkBoot(node, deployment, osimage)
     const before = ofNode.get(name)
     ofNode.set(name, deployment)
     await keep(deployment, before)
@@ -222,12 +226,22 @@ export async function openDeployments(needs: Needs) {
     if (before && !isDone(before)) await inOrder(() => stored.remove(before.id))
     await updateNode(name, ({ offline: _, ...rest }) => ({ ...rest, osimage: imageName }))
     await announce(before, deployment)
-    return image ? `sysclone ${image.os.id}${image.os.version}-${image.arch}` : `netboot ${imageName}`
+    const word = image ? `sysclone ${image.os.id}${image.os.version}-${image.arch}` : `netboot ${imageName}`
+    return warning === undefined ? word : `${word} (${warning})`
   }
 
-  async function bootOnlyNamed(name: ImageName) {
-    const osimage = (await needs.osimages.list()).find((each) => each.name === name)
-    return osimage && bootOnlyOf(osimage)
+  /** Whether every loader that this node may use can say what it is to boot; answers with what to be careful of. */
+  function checkBoot(node: Node, deployment: Deployment, osimage: Osimage | undefined): string | undefined {
+    const payload = payloadOf(deployment, osimage)
+    const addkcmdline = osimage?.addkcmdline
+    const token = bootToken(key, deployment.id, deployment.attempt)
+    const more = addkcmdline === undefined ? {} : { addkcmdline }
+    try {
+      return needs.checkBoot(bootNodeOf(node, { deployment, payload, token, ...more }))
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error
+      throw new UserError(error.fault.error, { ...error.fault, object: node.name })
+    }
   }
 
   function checkReady({ name, lock, mac }: Node) {

@@ -2,7 +2,7 @@
 
 import { UserError } from '../fault.ts'
 import type { Netboot } from '../node/node.ts'
-import { renderElilo } from './elilo.ts'
+import { eliloWarning, renderElilo } from './elilo.ts'
 import { type GrubTransport, renderGrub } from './grub.ts'
 import { renderIpxe } from './ipxe.ts'
 import { checkLength } from './kernel-words.ts'
@@ -47,11 +47,15 @@ const asked: Record<Netboot | 'any', Language[]> = {
   petitboot: ['petitboot'],
 }
 
-/** Writes all that a node may be sent, so that what can't be said is known when it is asked for and not at its boot. */
-export function checkTexts(node: BootNode, server: ServerAddress) {
+/**
+ * Writes all that a node may be sent, so that what can't be said is known when it is asked for and not at its boot.
+ * @returns what to tell the person who asked, if there is anything
+ */
+export function checkTexts(node: BootNode, server: ServerAddress): string | undefined {
   const plan = planBoot(node, server)
   for (const language of plan ? asked[node.netboot ?? 'any'] : [])
     renderText({ language, plan: plan!, node, server, name: 'boot/ipxe/00-00-00-00-00-00' })
+  return node.netboot === 'elilo' && plan && 'kernel' in plan ? eliloWarning(plan.kernel.bytes) : undefined
 }
 
 const ofKernel = (plan: BootPlan, render: (plan: KernelPlan) => string) =>

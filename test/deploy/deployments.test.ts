@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { openDeployments } from '../../services/deploy/deployments.ts'
 import type { Digest, ImageName, Ipv4, NodeName } from '../../src/address.ts'
 import type { Delta } from '../../src/boot/plan.ts'
+import { checkTexts } from '../../src/boot/text.ts'
 import type { Deployment } from '../../src/deploy/deployment.ts'
 import type { Event } from '../../src/events.ts'
 import { UserError } from '../../src/fault.ts'
@@ -34,6 +35,7 @@ const image = {
   modules: blob('3'),
 } as ImageVersion
 const hostKey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl root@n1'
+const bootServer = { address: '10.0.0.1' as Ipv4, httpPort: 80, imagePort: 8081 }
 const receipt = {
   hostKeys: [hostKey],
   espUuid: 'A1B2-C3D4',
@@ -92,6 +94,7 @@ async function setUp(node: Partial<Node> = {}) {
       },
       images: { get: (name, version) => (name === 'img' && (version ?? 1) === 1 ? image : undefined) },
       ramdisk: () => blob('4'),
+      checkBoot: (node) => checkTexts(node, bootServer),
       overrides: {
         check: async () => {
           if (world.missing) throw world.missing
@@ -126,6 +129,24 @@ const caught = (promise: Promise<unknown>) =>
     () => undefined,
     (error: UserError) => error,
   )
+
+test('what a loader of the node can not say is said by nodeset, not by a machine that stops', async () => {
+  const long = await setUp({ addkcmdline: `x=${'y'.repeat(1500)}` })
+  await expect(long.deployments.arm(n1, image.name)).rejects.toThrow(
+    /^n1: the kernel command line is too long/,
+  )
+  expect(await long.deployments.stat(n1)).toBe('boot')
+  const kernel = { digest: digest('5'), bytes: 9 << 20 }
+  const elilo = await setUp({ netboot: 'elilo' })
+  elilo.world.osimages = [{ ...rescue, files: { ...rescue.files, '/k': kernel } }]
+  expect(await elilo.deployments.arm(n1, rescue.name)).toMatch(
+    /^netboot rescue \(the kernel has 9437184 bytes: elilo/,
+  )
+  elilo.world.osimages = [{ ...rescue, files: { ...rescue.files, '/k': { ...kernel, bytes: 16 << 20 } } }]
+  await expect(elilo.deployments.arm(n1, rescue.name)).rejects.toThrow(
+    /^n1: the kernel is too large for elilo/,
+  )
+})
 
 test('an override that is missing is said by nodeset, not by the machine', async () => {
   const { deployments, world } = await setUp()
