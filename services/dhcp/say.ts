@@ -72,6 +72,7 @@ export function makeSay(emit: Emit, now: () => number) {
         }
         if (decided.kind === 'offer') emit('dhcp.offer', given)
         else emit('dhcp.ack', { ...given, ...(leaseSeconds !== undefined && { leaseSeconds }) })
+        if (file.warning !== undefined) warn(file.warning, { mac, node })
         if (file.why !== undefined) ignored(`no boot file: ${file.why}`, { mac, node })
       }
     }

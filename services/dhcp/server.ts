@@ -18,6 +18,7 @@ import { type Ignore, ignore, type Request, readRequest, roomFor } from '../../s
 import { isLooking, twinAnswer } from '../../src/dhcp/rogue.ts'
 import { networkOf } from '../../src/dhcp/subnet.ts'
 import { WireError } from '../../src/fault.ts'
+import { subnetText } from '../../src/node/attributes.ts'
 import type { Network } from '../../src/node/network.ts'
 import type { Emit } from '../emit.ts'
 import { type HandedDescriptor, openHanded } from '../net/handed.ts'
@@ -49,6 +50,10 @@ export type DhcpNeeds = {
   now?: () => number
 }
 
+/** Said before a machine finds out. */
+const PROXY_WARNING =
+  'mode: proxy, and some firmware takes none of two offers; a network where we are the DHCP server is the sure way'
+
 /** How a packet came in. */
 type Heard = Pick<Listener, 'arrival' | 'port'> & { peer: Destination }
 
@@ -72,6 +77,8 @@ export async function startDhcp(needs: DhcpNeeds) {
   const floods = makeFloods()
   const overheard = makeHeard()
   const lookingMac = makeLookingMac()
+  for (const { mode, subnet } of networks)
+    if (mode === 'proxy') say.warn(`${subnetText(subnet)}: ${PROXY_WARNING}`)
   const watch = await startWatch({ networks, mac: lookingMac, ports, coexist, say })
   const handed = await openHanded(descriptors)
   const { listeners, sender, close } = await openListeners(networks, ports, handed)

@@ -7,8 +7,8 @@ import type { Options } from './options.ts'
 import { FILE_FIELD_BYTES, type Packet } from './packet.ts'
 import { type Ignore, ignore, type Request } from './request.ts'
 
-/** `why` is there when a client that boots gets nothing to boot. */
-export type FileAnswer = { name?: string; why?: string }
+/** `why` is there when a client that boots gets nothing to boot, `warning` when what it gets may not work. */
+export type FileAnswer = { name?: string; why?: string; warning?: string }
 /** `header` and `options` name the file to the client, `file` to people. */
 export type BootOffer = { kind: 'offer'; file: FileAnswer; header: Partial<Packet>; options: Options }
 
@@ -41,7 +41,7 @@ export function bootOffer(request: Request, { node, server, network, built }: Co
       ...(file !== undefined && { bootFile: file }),
       ...(vendorClass && { vendorClass }),
       ...(!isSlof(client) && configFile !== undefined && { configFile }),
-      ...(!isSlof(client) && pathPrefix !== undefined && { pathPrefix: withSlash(pathPrefix) }),
+      ...(pathPrefix !== undefined && { pathPrefix: withSlash(pathPrefix) }),
     },
   }
 }
@@ -59,5 +59,5 @@ function withoutFile(client: Client, options: Options, why?: string): BootOffer 
 /** SLOF says what it is only in its REQUEST. Given a 209 it ignores the boot file, and loads nothing. */
 const isSlof = ({ archCode }: Client): boolean => archCode === undefined || archCode === 0x0c
 
-/** petitboot appends a name to it as it is. */
+/** A name is appended to it as it is. */
 const withSlash = (path: string) => (path.endsWith('/') ? path : `${path}/`)

@@ -41,7 +41,14 @@ function bootAnswer(kind: 'offer' | 'ack', request: Request, context: Context, c
     ...(request.client.archCode === BIOS && { vendorOptions: USE_THIS_FILE }),
   }
   const reply = replyTo(request, options, { ciaddr, ...boot.header })
-  return { kind, reply, address: ciaddr, file: boot.file }
+  return { kind, reply, address: ciaddr, file: { ...boot.file, ...shimWarning(boot.file.name, context) } }
+}
+
+/** Shim asks the server of the DHCP server's answer for GRUB, and not the one that it came from itself. */
+function shimWarning(file: string, { network }: Context) {
+  if (!file.startsWith('boot/shim/')) return {}
+  const need = `shim loads GRUB from the next-server of the other DHCP server: that must be ${network.address}`
+  return { warning: `Secure Boot beside another DHCP server: ${need}` }
 }
 
 /** Exactly this comes back in option 60; the client's own has its architecture behind it. */

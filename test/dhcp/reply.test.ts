@@ -1,12 +1,15 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { type Ipv4, parseMac } from '../../src/address.ts'
+import { type Ipv4, parseMac, parseSubnet, subnetContains } from '../../src/address.ts'
+import { decide } from '../../src/dhcp/decide.ts'
 import { destinationOf, usualPorts } from '../../src/dhcp/delivery.ts'
 import type { Lease } from '../../src/dhcp/leases.ts'
 import { decodeOptions, type Options } from '../../src/dhcp/options.ts'
 import { type Packet, parsePacket, serializePacket } from '../../src/dhcp/packet.ts'
 import { answer } from '../../src/dhcp/reply.ts'
 import { readRequest, roomFor } from '../../src/dhcp/request.ts'
+import { networkOf } from '../../src/dhcp/subnet.ts'
+import { WireError } from '../../src/fault.ts'
 import { deployment } from '../boot/nodes.ts'
 import { capture, captureNames } from './captures.ts'
 import {
@@ -322,3 +325,52 @@ test('law: a reply fits what its client takes, however much it asks to be echoed
     { numRuns: 300 },
   )
 })
+
+test('law: captured packets with any bytes changed, in every mode and on both ports, are answered, ignored or malformed', () => {
+  const change = fc.tuple(fc.nat(450), fc.nat(255))
+  const relayed = { subnet: parseSubnet('10.79.0.0/24'), address: network.address, relays: [ip('10.9.9.9')] }
+  const networks = [
+    pooled,
+    relayed,
+    { ...network, subnet: parseSubnet('10.80.0.0/24'), mode: 'proxy' as const },
+  ]
+  const property = fc.property(
+    fc.constantFrom(...captureNames),
+    fc.array(change, { maxLength: 12 }),
+    fc.constantFrom(...networks),
+    fc.constantFrom('server', 'bootServer'),
+    (name, changes, arrival, port) => {
+      const bytes = capture(name)
+      for (const [at, value] of changes) if (at < bytes.length) bytes[at] = value
+      const asked = readOrMalformed(bytes)
+      if (asked?.kind !== 'request') return
+      const found = networkOf(asked, { network: arrival, unicast: changes.length % 2 === 0 }, networks)
+      if ('kind' in found) return
+      const known = changes.length % 3 > 0
+      const world = context({ network: found, ...(known && { node: { ...node, mac: [asked.mac] } }) })
+      const answered = decide(port, asked, world)
+      if (!('reply' in answered)) return
+      // What leaves can be read, goes to where we are, and gives no address that is not of the network.
+      const reply = parsePacket(serializePacket(answered.reply, roomFor(asked)))
+      expect(reply).toMatchObject({ op: 'reply', xid: asked.packet.xid, chaddr: asked.packet.chaddr })
+      const { giaddr, yiaddr } = reply
+      if (giaddr !== '0.0.0.0') {
+        const mayGo = [...networks.flatMap((each) => ('relays' in each ? each.relays : []))]
+        expect(mayGo.includes(giaddr) || networks.some(({ subnet }) => subnetContains(subnet, giaddr))).toBe(
+          true,
+        )
+      }
+      if (yiaddr !== '0.0.0.0') expect(subnetContains(found.subnet, yiaddr)).toBe(true)
+    },
+  )
+  fc.assert(property, { numRuns: 2000 })
+})
+
+function readOrMalformed(bytes: Buffer) {
+  try {
+    return readRequest(parsePacket(bytes))
+  } catch (error) {
+    expect(error).toBeInstanceOf(WireError)
+    return undefined
+  }
+}

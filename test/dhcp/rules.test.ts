@@ -1,7 +1,7 @@
 // What real firmware needs of a reply: one test a rule, named after what it says and whose firmware needs it. Requests
 // are captured ones, with the facts of machines that were not at hand put in.
 import { expect, test } from 'vitest'
-import { type Ipv4, parseMac } from '../../src/address.ts'
+import { type Digest, type Ipv4, parseMac } from '../../src/address.ts'
 import type { BootNode } from '../../src/boot/plan.ts'
 import { bootServerDestination, destinationOf, usualPorts } from '../../src/dhcp/delivery.ts'
 import type { Options } from '../../src/dhcp/options.ts'
@@ -47,6 +47,11 @@ const at4011 = (asked: ReturnType<typeof request>, net = proxied) =>
   bootServerAnswer(asked, context({ node: nodeOf(asked), network: net }))
 const bytesOf = (answered: Answer, asked: ReturnType<typeof request>) =>
   serializePacket(replyOf(answered), roomFor(asked))
+const digest = `sha256:${'0'.repeat(64)}` as Digest
+const armed: NonNullable<BootNode['deployment']> = {
+  ...{ id: 'd1', state: 'armed', image: 'img:1', token: '00', initrds: [] },
+  kernel: { digest, bytes: 1 },
+}
 const codes = (answered: Answer) => [...replyOf(answered).options.keys()]
 
 // ---- which replies a client accepts ----
@@ -169,6 +174,43 @@ test('a proxy says nothing to systems, to unknown machines, and to REQUESTs for 
   expect(proxyAnswer(firmware, offline)).toMatchObject({ why: 'offline' })
   for (const name of ['ovmf-pxe-request', 'udhcpc-renew', 'udhcpc-release'])
     expect(inProxy(request(name)).kind, name).toBe('ignore')
+})
+
+test('Secure Boot beside another DHCP server: shim takes its server from that one, so it is said what that must be', () => {
+  const shim = 'boot/shim/x86_64/shimx64.efi'
+  const asked = request('ovmf-pxe-discover')
+  const world = context({ node: nodeOf(asked, { netboot: 'shim' }), network: proxied })
+  const answered = proxyAnswer(asked, { ...world, built: new Set([shim]) })
+  expect(answered).toMatchObject({
+    kind: 'offer',
+    file: { name: shim, warning: expect.stringMatching(/next-server.*10\.77\.0\.1$/) },
+  })
+  expect(inProxy(asked)).not.toHaveProperty('file.warning')
+})
+
+test('two offers are not put together by all firmware: a proxy is never needed where we are the DHCP server', () => {
+  // One offer has address and file; nothing in it sends the client to a second server.
+  for (const name of ['ovmf-pxe-discover', 'ipxe-rom-discover', 'slof-discover'])
+    expect(replyOf(inDhcp(request(name)))).toMatchObject({ yiaddr: '10.77.0.21', siaddr: expect.any(String) })
+})
+
+test('petitboot: 209 is the whole URL of its configuration, 210 ends in a slash, and there is no file', () => {
+  const answered = inDhcp(petitboot(14), { deployment: armed })
+  const { configFile, bootFile } = optionsOf(answered)
+  expect(configFile).toBe('http://10.77.0.1/boot/petitboot/52-54-00-77-00-21')
+  expect(bootFile).toBeUndefined()
+  expect(replyOf(answered)).toMatchObject({ file: '', siaddr: '10.77.0.1' })
+  expect(replyOf(answered).options.get(209)?.toString()).toBe(configFile)
+})
+
+test('SLOF never gets a 209: it would leave its boot file and load nothing', () => {
+  for (const name of ['slof-discover', 'slof-request']) {
+    const asked = request(name, { serverId: network.address, requestedAddress: node.ip! })
+    for (const netboot of ['grub2', 'pxe', 'petitboot'] as const) {
+      const answered = inDhcp(asked, { netboot, arch: 'ppc64le', deployment: armed })
+      if ('reply' in answered) expect(codes(answered), `${name} ${netboot}`).not.toContain(209)
+    }
+  }
 })
 
 test('UEFI HTTP boot beside another DHCP server: option 60 HTTPClient and a URL', () => {
