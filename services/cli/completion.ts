@@ -34,7 +34,7 @@ function bashScript(commands: readonly Command[]): string {
 /** Names that mean something else on their own: `export` is bash's, `import` ImageMagick's. */
 const shellWords = ['export', 'import', 'serve', 'lab', 'completion', 'audit', 'bootfiles', 'jobs']
 
-// Names come from the server, which may be away: two seconds are waited for it, and then there are none.
+// Names come from the server, which may be away: five seconds are waited for it, and then there are none.
 const SCRIPT = `# bash completion for sysclone: . <(sysclone completion bash)
 _sysclone_options() {
     case $1 in
@@ -52,7 +52,7 @@ _sysclone_attributes() {
     esac
 }
 _sysclone_names() {
-    timeout 2 sysclone lsdef -t "$1" 2>/dev/null </dev/null | sed 's/  (.*//'
+    timeout 5 sysclone lsdef -t "$1" 2>/dev/null </dev/null | sed 's/  (.*//'
 }
 _sysclone_offer() { # the last piece of a list: what stands before its last comma stays
     local before=""

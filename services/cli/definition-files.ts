@@ -28,6 +28,20 @@ export function definitionOf(type: DefinitionType, { name, attrs }: Shown): Unpl
   return { type, name, attrs: Object.fromEntries(Object.entries(attrs).filter(([name]) => isOwn(name))) }
 }
 
+/** Without the attributes that a person can not set here, as those of another product; `left` names each once. */
+export function withoutUnknown(definitions: readonly Definition[]) {
+  const left = new Set<string>()
+  const known = definitions.map((definition) => {
+    const table = attributeTables[definition.type]
+    const isKnown = (name: string) => Object.hasOwn(table, name) && table[name]!.set !== undefined
+    for (const name of Object.keys(definition.attrs))
+      if (!isKnown(name)) left.add(`${definition.type} ${name}`)
+    const attrs = Object.fromEntries(Object.entries(definition.attrs).filter(([name]) => isKnown(name)))
+    return { ...definition, attrs }
+  })
+  return { known, left: [...left].sort() }
+}
+
 /** Reads a file, has the server write all or nothing, and finds the lines of what it refuses. */
 export async function writeFile(
   client: Api,

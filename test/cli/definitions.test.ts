@@ -113,7 +113,7 @@ test('lsdef -s, -c, --table: names, lines by themselves, a table', async () => {
     lines('NODE  GROUPS       IP  ARCH', 'n1    all,compute      x86_64', 'n2    all,compute      x86_64'),
   )
   expect(await out('-t', 'group', '--table')).toMatch(/^GROUP +OSIMAGE +PRIORITY +WHERE +MEMBERS\n/)
-})
+}, 60_000)
 
 test('-w: several selections must hold; they change and remove too', async () => {
   await run(['chdef', 'n[1-2]', 'arch=x86_64'])
@@ -337,6 +337,53 @@ test('noderange prints names, and how they were read', async () => {
   })
   expect(await run(['lsdef', `^${join(folder, 'nowhere')}`])).toMatchObject({ code: 1 })
   expect((await run(['noderange', '/(((a+)+)+)+b/'])).code).toBe(1)
+})
+
+test('import --skip-unknown takes over what xCAT’s lsdef -z writes, and names what it leaves out', async () => {
+  const stanza = file(
+    'xcat.stanza',
+    `# <xCAT data object stanza file>
+
+x1:
+    objtype=node
+    arch=x86_64
+    chain=runcmd=bmcsetup,osimage=img
+    currstate=boot
+    groups=compute,all
+    mac=52:54:00:00:00:aa
+    mgt=ipmi
+    netboot=xnba
+    postscripts=syslog,remoteshell
+    profile=compute
+    status=booted
+
+centos7.8-x86_64-install-compute:
+    objtype=osimage
+    imagetype=linux
+    osarch=x86_64
+    osname=Linux
+    otherpkgdir=/install/post/otherpkgs/centos7.8/x86_64
+    pkglist=/opt/xcat/share/xcat/install/centos/compute.centos7.pkglist
+    provmethod=sysclone
+    rootimgdir=/install/sysclone/images/img
+`,
+  )
+  expect((await run(['import', stanza])).err).toMatch(
+    /line 18: centos7.8-.*: only the server sets this attribute \(imagetype;/,
+  )
+  expect(await run(['import', '--skip-unknown', stanza])).toEqual({
+    code: 0,
+    err: '',
+    out: lines(
+      ...['node chain', 'node currstate', 'node status'].map((each) => `left out: ${each}`),
+      ...['imagetype', 'osarch', 'osname', 'rootimgdir'].map((each) => `left out: osimage ${each}`),
+      '2 object definitions have been created or modified.',
+    ),
+  })
+  expect((await run(['lsdef', 'x1'])).out).toContain('    postscripts=syslog,remoteshell\n')
+  expect((await run(['lsdef', '-t', 'osimage', 'centos7.8-x86_64-install-compute'])).out).toContain(
+    'pkglist=/opt',
+  )
 })
 
 test('two processes that change one node at once: nothing is lost', async () => {
