@@ -64,7 +64,7 @@ test('disk full: said so, the step is not there at all, what was there stays, an
 
 test('a limit on file sizes: a fault of the disk, nothing half-written', () => {
   const folder = newFolder()
-  const told = writeUntilFull('ulimit -f 1200', folder) // blocks of 512 bytes
+  const told = writeUntilFull('ulimit -f 2000', folder) // blocks of 512 bytes
   expect(told.written).toBeGreaterThan(2)
   expect(told).toMatchObject({
     kept: told.written * 100,
