@@ -2,12 +2,13 @@
 // nodes boot is what was there when it was defined, whole, whatever becomes of the file.
 import { createHash, randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
-import { chmod, type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Digest } from '../../src/address.ts'
 import { UserError } from '../../src/fault.ts'
 import type { ReadFiles } from '../../src/image/osimage.ts'
 import type { BlobRef } from '../../src/image/version.ts'
+import { makePrivate } from '../store/private-folder.ts'
 
 const MOST_BYTES = 4 * 2 ** 30
 const chunkBytes = 1 << 20
@@ -20,8 +21,8 @@ export async function openBootFiles(folder: string, inUse: ReadonlySet<Digest>) 
   const staging = join(folder, 'staging')
   const blobs = join(folder, 'blobs', 'sha256')
   await rm(staging, { recursive: true, force: true })
+  await makePrivate(folder) // an initrd may hold what only root could read where it came from
   for (const path of [staging, blobs]) await mkdir(path, { recursive: true })
-  await chmod(folder, 0o700) // an initrd may hold what only root could read where it came from
   for (const name of await readdir(blobs))
     if (!inUse.has(`sha256:${name}` as Digest)) await rm(join(blobs, name), { force: true })
 

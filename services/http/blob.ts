@@ -3,8 +3,11 @@ import { close } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import type { Emit } from '../emit.ts'
+import { type Limits, makeAdmission } from './admission.ts'
+import { answerShort, nameAsked } from './answer.ts'
 import { peerOf, sendBody } from './body.ts'
-import { openFile, readFully } from './content.ts'
+import { fileBytes, openFile, readFully } from './content.ts'
+import { placeFor } from './place.ts'
 import { turnOf } from './turn.ts'
 
 type Needs = {
@@ -12,13 +15,17 @@ type Needs = {
   port: number
   folders: string[] // files named by their hex digest
   emit: Emit
-  maxConnections?: number
+  limits?: Limits
 }
 
-export async function startBlobServer({ address, port, folders, emit, maxConnections = 2000 }: Needs) {
+/** So many bodies at once keep the buffers below 60 MB; a worker holds some thousand machines that wait. */
+const usualLimits: Limits = { most: 128, perClient: 8, line: 2000 }
+
+export async function startBlobServer({ address, port, folders, emit, limits = usualLimits }: Needs) {
   let active = 0
   const server = createServer({ requestTimeout: 30_000, headersTimeout: 15_000, keepAliveTimeout: 20_000 })
-  server.maxConnections = maxConnections
+  server.maxConnections = 2 * limits.line + 500 // who waits longest is told so, not hung up on
+  const admission = makeAdmission(limits)
   // A node that lost its power holds a buffer until this; GRUB leaves a second initrd waiting while it reads the first.
   server.setTimeout(120_000)
   server.on('request', (request, response) => {
@@ -29,13 +36,24 @@ export async function startBlobServer({ address, port, folders, emit, maxConnect
   server.on('clientError', (_, socket) => socket.destroy())
 
   async function serve(request: IncomingMessage, response: ServerResponse) {
-    if (request.method !== 'GET' && request.method !== 'HEAD') return answer(response, 405)
-    const hex = /^\/blobs\/sha256\/([0-9a-f]{64})$/.exec(request.url ?? '')?.[1]
-    const file = hex && (await findBlob(folders, hex))
-    if (!file) return answer(response, 404)
+    if (request.method !== 'GET' && request.method !== 'HEAD') return answerShort(response, 405)
+    const hex = /^(?:tftpboot\/)?blobs\/sha256\/([0-9a-f]{64})$/.exec(nameAsked(request) ?? '')?.[1]
+    const found = hex && (await findBlob(folders, hex))
+    if (!found) return answerShort(response, 404)
+    const place = await placeFor(request, response, found.bytes, admission)
+    if (!place) return
+    await send(request, response, { path: found.path, digest: `sha256:${hex}` }).finally(place.leave)
+  }
+
+  async function send(
+    request: IncomingMessage,
+    response: ServerResponse,
+    { path, digest }: { path: string; digest: string },
+  ) {
+    const file = await openFile(path)
+    if (!file) return answerShort(response, 404)
     active++
     const loan: { buffer?: Buffer; reading: boolean } = { reading: false }
-    const digest = `sha256:${hex}`
     try {
       const source = {
         bytes: file.bytes,
@@ -68,7 +86,7 @@ export async function startBlobServer({ address, port, folders, emit, maxConnect
   function fail(request: IncomingMessage, response: ServerResponse, why: string) {
     emit('http.fail', { file: (request.url ?? '').slice(0, 200), peer: peerOf(request), why })
     if (response.headersSent) response.destroy()
-    else answer(response, 500)
+    else answerShort(response, 500)
   }
 
   await new Promise<void>((done, refused) => {
@@ -91,19 +109,15 @@ export async function startBlobServer({ address, port, folders, emit, maxConnect
 
 async function findBlob(folders: string[], hex: string) {
   for (const folder of folders) {
-    const file = await openFile(join(folder, hex))
-    if (file) return file
+    const path = join(folder, hex)
+    const bytes = await fileBytes(path)
+    if (bytes !== undefined) return { path, bytes }
   }
   return undefined
 }
 
-function answer(response: ServerResponse, status: number) {
-  response.writeHead(status, { 'Content-Length': 0 })
-  response.end()
-}
-
 // Big reads make a single stream fast; many streams at once get smaller ones, so that memory stays bounded:
-// 2,000 connections hold at most 32 x 1 MiB + 96 x 256 KiB + 1,872 x 64 KiB = 173 MiB.
+// 128 bodies hold at most 32 x 1 MiB + 96 x 256 KiB = 56 MiB; of those that could not wait any longer, each 64 KiB.
 const sizes = [
   { upTo: 32, bytes: 1 << 20 },
   { upTo: 128, bytes: 256 << 10 },

@@ -1,11 +1,13 @@
 // HTTP of the boot process: loader texts, loaders and public blobs by their published names; /node/* goes on to main.
 // Loaders are particular: exact header spelling, no redirects, HEAD and Range, connections that just end.
 import fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
-import { normalizeName } from '../../src/boot/names.ts'
 import type { Emit } from '../emit.ts'
+import { makeAdmission } from './admission.ts'
+import { answerShort, nameAsked } from './answer.ts'
 import { peerOf, sendBody } from './body.ts'
 import type { Open } from './content.ts'
 import { makeNodeProxy } from './node-proxy.ts'
+import { placeFor } from './place.ts'
 import { turnOf } from './turn.ts'
 
 type Needs = {
@@ -16,6 +18,9 @@ type Needs = {
   emit: Emit
 }
 
+/** Texts name the blob workers for what is large; who asks here all the same shall not slow DHCP and TFTP down. */
+const largeLimits = { most: 16, perClient: 4, line: 1000 }
+
 export async function startBootHttp({ address, port, open, nodeSocketPath, emit }: Needs) {
   const app = fastify({
     logger: false,
@@ -24,27 +29,32 @@ export async function startBootHttp({ address, port, open, nodeSocketPath, emit 
     keepAliveTimeout: 20_000,
   })
   const proxy = makeNodeProxy(nodeSocketPath)
+  const admission = makeAdmission(largeLimits)
   // Bodies are main's to read; here they only pass through.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
   app.all('/node/*', takeOver(proxy.pass))
   app.get('/*', { exposeHeadRoute: true }, takeOver(servePublished))
-  app.setNotFoundHandler(takeOver(async (_, reply) => answer(reply, 404)))
+  app.setNotFoundHandler(takeOver(async (_, reply) => answerShort(reply.raw, 404)))
   app.server.setTimeout(120_000)
   app.server.maxConnections = 4000
 
   async function servePublished(request: FastifyRequest, reply: FastifyReply) {
     const file = request.raw.url?.slice(0, 300) ?? ''
     const peer = peerOf(request.raw)
-    const name = nameOf(request.raw.url ?? '')
-    if (name === undefined) return answer(reply, 400)
+    const name = nameAsked(request.raw)
+    if (name === undefined) return answerShort(reply.raw, 400)
     const content = await open(name, peer)
     if (!content) {
       emit('http.fail', { file, peer, why: 'no such file' })
-      return answer(reply, 404)
+      return answerShort(reply.raw, 404)
     }
     try {
-      const { result, bytes } = await sendBody(request.raw, reply.raw, content, () => 256 << 10)
+      const place = await placeFor(request.raw, reply.raw, content.bytes, admission)
+      if (!place) return
+      const { result, bytes } = await sendBody(request.raw, reply.raw, content, () => 256 << 10).finally(
+        place.leave,
+      )
       const { kind, ...who } = content.facts
       if (result !== 'done') return
       if (kind !== undefined) emit('http.text', { ...who, kind, file, peer })
@@ -69,7 +79,7 @@ export async function startBootHttp({ address, port, open, nodeSocketPath, emit 
           why: error.message,
         })
         if (reply.raw.headersSent) reply.raw.destroy()
-        else answer(reply, 500)
+        else answerShort(reply.raw, 500)
       })
     }
   }
@@ -82,19 +92,4 @@ export async function startBootHttp({ address, port, open, nodeSocketPath, emit 
       proxy.close()
     },
   }
-}
-
-/** The path, percent-decoded once; what stays encoded after that is a name that nobody published. */
-function nameOf(url: string): string | undefined {
-  const path = url.split('?', 1)[0] ?? ''
-  try {
-    return normalizeName(decodeURIComponent(path))
-  } catch {
-    return undefined
-  }
-}
-
-function answer({ raw }: FastifyReply, status: number) {
-  raw.writeHead(status, { 'Content-Length': 0 })
-  raw.end()
 }

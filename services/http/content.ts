@@ -1,5 +1,5 @@
 // What a published name delivers, for TFTP blocks and HTTP bodies alike.
-import { close, fstat, open, read, type Stats, stat } from 'node:fs'
+import { close, fstat, open, read, stat } from 'node:fs'
 import { promisify } from 'node:util'
 import type { Mac } from '../../src/address.ts'
 import type { Sent } from '../../src/boot/record.ts'
@@ -46,9 +46,9 @@ export async function fileContent(
   path: string,
   more: { contentType: string; facts?: BootFacts },
 ): Promise<Content | undefined> {
-  const stat = await statOf(path)
-  if (!stat?.isFile()) return undefined
-  const bytes = stat.size
+  const size = await fileBytes(path)
+  if (size === undefined) return undefined
+  const bytes: number = size
   let held: { fd: number; chunk: Buffer } | undefined
   let reading = false
   let closed = false
@@ -93,11 +93,13 @@ export async function fileContent(
 
 const statAsync = promisify(stat)
 
-async function statOf(path: string): Promise<Stats | undefined> {
-  return statAsync(path).catch((error: NodeJS.ErrnoException) => {
+/** `undefined` when there is no such regular file. */
+export async function fileBytes(path: string): Promise<number | undefined> {
+  const found = await statAsync(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined
     throw error
   })
+  return found?.isFile() ? found.size : undefined
 }
 
 const openAsync = promisify(open)

@@ -2,7 +2,7 @@
 // version is there entirely or not at all, and older ones are never touched.
 import { createHash } from 'node:crypto'
 import { createReadStream, readFileSync, statSync } from 'node:fs'
-import { chmod, mkdir, open, rename, stat, unlink, writeFile } from 'node:fs/promises'
+import { mkdir, open, rename, stat, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Digest, ImageName } from '../../src/address.ts'
 import { parseImageName } from '../../src/address.ts'
@@ -22,6 +22,7 @@ import {
 } from '../../src/image/oci.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import { versionName } from '../../src/image/version.ts'
+import { makePrivate } from '../store/private-folder.ts'
 import { openLayer } from './layer.ts'
 import { withLock } from './lock.ts'
 import type { Stage } from './stage.ts'
@@ -45,8 +46,8 @@ export async function openImages(imagesDir: string) {
   const blobsDir = join(imagesDir, 'blobs', 'sha256')
   const indexPath = join(imagesDir, 'index.json')
   const lockPath = join(imagesDir, '.lock')
+  await makePrivate(imagesDir) // layers hold /etc/shadow
   await mkdir(blobsDir, { recursive: true })
-  await chmod(imagesDir, 0o700) // layers hold /etc/shadow: no other user of this server may read them
   await withLock(lockPath, async () => {
     await writeFile(join(imagesDir, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}\n')
     await stat(indexPath).catch(() => replaceIndex(emptyIndex()))

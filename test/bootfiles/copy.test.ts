@@ -65,7 +65,10 @@ const honest: Answer = (request, response, { bytes }) => {
 }
 
 /** Runs the phase against a server that answers so; `left` looks at the target before it is removed. */
-async function copy(answer: Answer, { deadFirst = false, laid = [] as typeof overrides } = {}) {
+async function copy(
+  answer: Answer,
+  { deadFirst = false, patience = 150, laid = [] as typeof overrides } = {},
+) {
   const posts: any[] = []
   const ranges: string[] = []
   const server = createServer(async (request, response) => {
@@ -105,7 +108,10 @@ async function copy(answer: Answer, { deadFirst = false, laid = [] as typeof ove
     (at) => {
       root = at
       const lib = join(at, 'installer/lib.sh')
-      writeFileSync(lib, `${readFileSync(lib, 'utf8')}\n${chroot}\ntrap '${look}' EXIT\n`)
+      writeFileSync(
+        lib,
+        `${readFileSync(lib, 'utf8')}\nPATIENCE=${patience}\n${chroot}\ntrap '${look}' EXIT\n`,
+      )
     },
   )
   server.closeAllConnections()
@@ -156,6 +162,18 @@ test('503 while the server restarts, and a first address that is dead', async ()
   const { code, said } = await copy(busy, { deadFirst: true })
   expect(code).toBe(0)
   expect(said).toContain(`${whole()}  a/deep/file`)
+})
+
+test('a server that lets others go first is waited for, however often it says so', async () => {
+  let refusals = 8
+  const busy: Answer = (request, response, blob) =>
+    blob === blobs[1] && refusals-- > 0
+      ? void response.writeHead(503, { 'Retry-After': '2', 'Content-Length': 0 }).end()
+      : honest(request, response, blob)
+  const { code, said } = await copy(busy, { patience: 3 })
+  expect(code).toBe(0)
+  expect(said).toContain(`${whole()}  a/deep/file`)
+  expect(refusals).toBeLessThanOrEqual(0)
 })
 
 test('one wrong byte ends it, with the digest named', async () => {

@@ -107,16 +107,74 @@ test('only digests: no folder, no other name, no other method', async () => {
     `/blobs/sha256/${'d'.repeat(64)}`, // a folder
     `/blobs/sha256/${'e'.repeat(64)}`,
     `/blobs/sha256/${hex.toUpperCase()}`,
-    `/blobs/sha256/${hex}/`,
     `/blobs/sha256/../sha256/${hex}`,
     `/blobs/sha256/%2e%2e/${hex}`,
     `/blobs/sha256/..%2f${hex}`,
-    `/blobs/sha256/${hex.slice(1)}%30`,
-    `//blobs/sha256/${hex}`,
     '/etc/passwd',
   ]
   for (const name of names) expect([name, (await ask(name)).status]).toEqual([name, 404])
   expect((await ask(`/blobs/sha256/${hex}`, { method: 'POST' })).status).toBe(405)
+})
+
+test('a name is read in every spelling: no redirect, which EDK2 and GRUB do not follow', async () => {
+  const hex = hexOf(small)
+  const encoded = `%${hex.charCodeAt(0).toString(16)}${hex.slice(1)}`
+  for (const name of [`//blobs//sha256/${hex}`, `/blobs/sha256/${encoded}`, `/tftpboot/blobs/sha256/${hex}`])
+    expect([name, (await ask(name)).status]).toEqual([name, 200])
+})
+
+test('GRUB waits for the body of a 404 for ever: there is one', async () => {
+  const { status, headers, body } = await ask('/nothing')
+  expect([status, headers['content-length'], body.toString()]).toEqual([404, '14', '404 Not Found\n'])
+})
+
+test('too many bodies at once: 503 and when to ask again; curl does, and gets it', async () => {
+  const one = await startBlobServer({
+    ...{ address: '127.0.0.1', port: 0, folders, emit },
+    limits: { most: 1, perClient: 1, line: 0 },
+  })
+  servers.push(one)
+  const slow = connect(one.port, '127.0.0.1')
+  slow.write(`GET ${path(large)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)
+  await once(slow, 'readable')
+  const url = `http://127.0.0.1:${one.port}${path(large)}`
+  const refused = await fetch(url)
+  expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '2'])
+  expect((await fetch(url, { method: 'HEAD' })).status).toBe(200)
+  expect((await fetch(`http://127.0.0.1:${one.port}${path(small)}`)).status).toBe(200) // nothing to wait for
+  const file = join(folder, 'retried')
+  const child = spawn('curl', ['-s', '--retry', '5', '-o', file, url])
+  setTimeout(() => slow.resume(), 500)
+  expect((await once(child, 'exit'))[0]).toBe(0)
+  expect(readFileSync(file).equals(large)).toBe(true)
+})
+
+test('in line: a body starts when another one ends, and who went away is passed over', async () => {
+  const one = await startBlobServer({
+    ...{ address: '127.0.0.1', port: 0, folders, emit },
+    limits: { most: 1, perClient: 5, line: 10 },
+  })
+  servers.push(one)
+  const asking = (agent: string) => {
+    const socket = connect(one.port, '127.0.0.1')
+    socket.on('error', () => {})
+    socket.write(
+      `GET ${path(large)} HTTP/1.1\r\nHost: x\r\nUser-Agent: ${agent}\r\nConnection: close\r\n\r\n`,
+    )
+    return socket
+  }
+  const first = asking('curl/8')
+  await once(first, 'readable')
+  asking('curl/8').destroy()
+  const second = asking('GRUB 2.06')
+  let early = true
+  second.once('readable', () => expect(early).toBe(false))
+  await new Promise((done) => setTimeout(done, 300))
+  early = false
+  first.resume()
+  let bytes = 0
+  for await (const part of second) bytes += (part as Buffer).length
+  expect(bytes).toBeGreaterThan(large.length)
 })
 
 test('many at once, fast and slow: all bytes right', async () => {

@@ -99,6 +99,13 @@ test('two ramdisks as one file, the second from a multiple of four on; nothing e
   expect(status(await request('GET', `/blobs/joined/${'1'.repeat(64)}`))).toBe(404)
 })
 
+test('GRUB waits for the body of a 404 for ever: there is one', async () => {
+  const answer = await request('GET', '/boot/grub/nothing')
+  expect(answer).toContain('\r\nContent-Length: 14\r\n')
+  expect(body(answer)).toBe('404 Not Found\n')
+  expect(body(await request('HEAD', '/boot/grub/nothing'))).toBe('')
+})
+
 test('HEAD says the size and sends nothing; nothing counts as booting yet', async () => {
   const answer = await request('HEAD', '/boot/grub/grub.cfg')
   expect(answer).toMatch(/\r\nContent-Length: [1-9]\d+\r\n/)

@@ -9,13 +9,16 @@ total=$(fact bytes)
 work=$STATE/layers
 mkdir -p "$work"
 PAUSE=${PAUSE-2}
+PATIENCE=${PATIENCE-150}
 RECORD=10240 # bytes of a tar record, which is what a checkpoint counts
 
 # fetch HEX BYTES   The blob on standard output. A connection that breaks is taken up where it broke, at the next base
-# URL. A minute without a new byte counts as broken; some five minutes of nothing but that end it.
+# URL. A minute without a new byte counts as broken; some five minutes of nothing but that end it. A server that says that
+# others go first (503) is waited for: some three hours.
 fetch() {
     got=0
     lost=0
+    busy=0
     while [ "$got" -lt "$2" ]; do
         for base in $(facts blobs); do
             # With -C curl itself refuses a server that answers a request for the rest with the whole.
@@ -27,9 +30,16 @@ END
             case $more in *[!0-9]* | '') more=0 ;; esac
             got=$((got + more))
             [ "$got" -lt "$2" ] || return 0
-            [ "$more" -eq 0 ] || lost=0
-            case $code in 4*) lost=$((lost + 30)) ;; *) lost=$((lost + 1)) ;; esac
-            if [ $lost -gt 150 ]; then
+            if [ "$more" -gt 0 ]; then
+                lost=0
+                busy=0
+            fi
+            case $code in
+                503) busy=$((busy + 1)) ;;
+                4*) lost=$((lost + 30)) ;;
+                *) lost=$((lost + 1)) ;;
+            esac
+            if [ $lost -gt "$PATIENCE" ] || [ $busy -gt 5000 ]; then
                 echo "$base/blobs/sha256/$1 cannot be fetched: $(grep -m 1 curl: "$work/$1.curl" || echo "HTTP $code")" > "$work/$1.lost"
                 return 1
             fi
