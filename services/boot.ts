@@ -13,6 +13,7 @@ import type { BlobRef } from '../src/image/version.ts'
 import type { Network } from '../src/node/network.ts'
 import { openLeases } from './dhcp/leases.ts'
 import { startDhcp } from './dhcp/server.ts'
+import { openStrangers } from './discovery/strangers.ts'
 import { type Emit, limitEvents } from './emit.ts'
 import { startBootHttp } from './http/boot.ts'
 import { type Joined, openJoined } from './http/joined.ts'
@@ -33,6 +34,7 @@ type World = {
   loaders: Map<string, string> // published name -> file
   joined: Joined
   recorder: Recorder
+  strangers: ReturnType<typeof openStrangers>
   pool: Pool
 }
 
@@ -43,6 +45,12 @@ runChild(async ({ config, coexist, handed }, parent) => {
   const of = randomBytes(8).toString('hex')
   const view = openView(parent, {
     leases: (ask) => answerLeases(ask),
+    strangers: (ask) =>
+      parent.send({
+        kind: 'send',
+        to: 'main',
+        body: { type: 'strangers', ask, strangers: strangers.list() },
+      }),
     stepsStored: (message) => void (message.of === of && recorder.stored(message.number)),
   })
   const recorder = openRecorder({
@@ -50,11 +58,18 @@ runChild(async ({ config, coexist, handed }, parent) => {
     nodeOf: (mac) => view.nodes().byMac.get(mac),
     macOf,
   })
+  const emit = limitEvents(parent.emit)
+  const strangers = openStrangers({
+    networks: config.networks,
+    nodes: view.nodes,
+    leaseOf: leases.view.get,
+    take: leases.take,
+    emit,
+  })
   // Nobody is answered before main has said who is known: a known node must not look unknown.
   await view.known
   const { nodes } = view
   const loaders = loaderFiles(bootfiles.loaders, config.stateDir)
-  const emit = limitEvents(parent.emit)
   const dhcp = await startDhcp({
     networks: config.networks,
     serverOf: (network) => serverAddress(network, config),
@@ -63,14 +78,17 @@ runChild(async ({ config, coexist, handed }, parent) => {
     built: new Set(loaders.keys()),
     leases,
     emit,
-    record: recorder.dhcp,
+    record(seen) {
+      recorder.dhcp(seen)
+      strangers.heard(seen)
+    },
     coexist,
     handed,
   })
   const pool = await startPool({ workers: config.tftp.workers, emit })
   const folder = join(config.stateDir, 'joined')
   const joined = await openJoined({ folder, blobFolders: blobFolders(config) })
-  const world = { config, emit, nodes, macOf, loaders, joined, recorder, pool }
+  const world = { config, emit, nodes, macOf, loaders, joined, recorder, strangers, pool }
   // A relayed subnet reaches us by the address of another one.
   const byAddress = Map.groupBy(config.networks, ({ address }) => address)
   const files = await Promise.all([...byAddress.values()].map(([network]) => serveFiles(network!, world)))
@@ -107,18 +125,19 @@ const loaderFiles = (loaders: Record<string, BlobRef>, stateDir: string): Map<st
 /** TFTP and HTTP on the address of a network. */
 async function serveFiles(
   network: Network,
-  { config, emit, nodes, macOf, loaders, joined, recorder, pool }: World,
+  { config, emit, nodes, macOf, loaders, joined, recorder, strangers, pool }: World,
 ) {
   const { address } = network
   const { http, tftp, stateDir } = config
-  const open = openPublished({
+  const published = openPublished({
     server: serverAddress(network, config),
-    nodes,
+    nodes: () => strangers.beside(nodes()),
     loaders,
     blobFolders: blobFolders(config),
     joined,
     macOf,
   })
+  const open = strangers.opening(address, published)
   return await Promise.all([
     startTftp({ address, port: tftp.port, open: recorder.opening('tftp', open), pool, emit }),
     startBootHttp({
@@ -136,6 +155,7 @@ function openView(
   { send, onMessage }: Parent,
   on: {
     leases(ask: number): void
+    strangers(ask: number): void
     stepsStored(message: Extract<ToBoot, { type: 'boot-steps-stored' }>): void
   },
 ) {
@@ -150,6 +170,7 @@ function openView(
   }
   onMessage((message: ToBoot) => {
     if (message.type === 'leases') return on.leases(message.ask)
+    if (message.type === 'strangers') return on.strangers(message.ask)
     if (message.type === 'boot-steps-stored') return on.stepsStored(message)
     if (message.type === 'snapshot') return take(message.snapshot)
     const next = applyDelta(snapshot, message.delta)

@@ -8,6 +8,7 @@ import { imageServers, imageUrlText, serverAddress } from '../src/boot/image-url
 import { indexNodes } from '../src/boot/names.ts'
 import type { ServerAddress } from '../src/boot/plan.ts'
 import { serverUrl } from '../src/boot/policy.ts'
+import type { Stranger } from '../src/boot/strangers.ts'
 import { checkTexts } from '../src/boot/text.ts'
 import { makeOwners } from '../src/boot/whose.ts'
 import type { Config } from '../src/config.ts'
@@ -51,7 +52,8 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
     parent.say(event as Event)
     eventLog.publish(event as Event)
   })
-  const leases = askForLeases(parent)
+  const leases = askBoot<LeaseRow[]>(parent, 'leases')
+  const strangers = askBoot<Stranger[]>(parent, 'strangers')
   await ensureIdentity(identityPath(config))
   await describeImages()
   const jobs = await openJobs({
@@ -103,6 +105,7 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
 
   parent.onMessage((message: ToMain) => {
     if (message.type === 'leases') return leases.answer(message.ask, message.leases)
+    if (message.type === 'strangers') return strangers.answer(message.ask, message.strangers)
     if (message.type === 'job-ended') return void jobEnded(message).catch(report)
     if (message.type === 'need-snapshot') return void sendSnapshot().catch(report)
     if (message.type === 'boot-steps') return keeper.take(message)
@@ -125,6 +128,7 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
     keepFiles: bootFiles.keep,
     leases: leases.ask,
     dryWorld,
+    strangers: strangers.ask,
     nodesChanged: (names) => void deployments.changed(names).catch(report),
     events: eventLog,
     emit,
@@ -145,13 +149,14 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
 
   /** As the boot process knows it; without leases while that is away. */
   async function dryWorld({ networks, http }: Config = config): Promise<DryWorld> {
-    const rows = await leases.ask().catch(() => [])
+    const [rows, waiting] = await Promise.all([leases.ask().catch(() => []), strangers.ask().catch(() => [])])
     return {
       networks,
       serverOf: (network) => serverAddress(network, { networks, http }),
       nodes: indexNodes((await deployments.snapshot()).nodes),
       built: new Set(Object.keys(loaders)),
       leases: rows.map(({ mac, address, state, expires }) => ({ mac, address, state, until: expires })),
+      waiting,
       now: Date.now(),
     }
   }
@@ -242,30 +247,25 @@ async function filesInUse({ list }: { list(): Promise<Osimage[]> }): Promise<Set
   return new Set((await list()).flatMap(({ files = {} }) => Object.values(files).map(({ digest }) => digest)))
 }
 
-/** Leases belong to the boot process. */
-function askForLeases(parent: Parent) {
-  const waiting = new Map<number, (leases: LeaseRow[]) => void>()
+/** Leases, and the unknown machines that wait, belong to the boot process. */
+function askBoot<T>(parent: Parent, type: 'leases' | 'strangers') {
+  const waiting = new Map<number, (answer: T) => void>()
   let last = 0
-  function ask(): Promise<LeaseRow[]> {
-    const { promise, resolve, reject } = Promise.withResolvers<LeaseRow[]>()
+  function ask(): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>()
     last += 1
     const number = last
     waiting.set(number, resolve)
     setTimeout(() => {
       if (!waiting.delete(number)) return
-      reject(
-        new UserError('the boot process does not answer', {
-          what: 'leases',
-          allowed: 'try again',
-          status: 503,
-        }),
-      )
+      const allowed = 'try again'
+      reject(new UserError('the boot process does not answer', { what: type, allowed, status: 503 }))
     }, 3000)
-    parent.send({ kind: 'send', to: 'boot', body: { type: 'leases', ask: number } })
+    parent.send({ kind: 'send', to: 'boot', body: { type, ask: number } })
     return promise
   }
-  function answer(number: number, leases: LeaseRow[]) {
-    waiting.get(number)?.(leases)
+  function answer(number: number, given: T) {
+    waiting.get(number)?.(given)
     waiting.delete(number)
   }
   return { ask, answer }

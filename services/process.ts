@@ -1,6 +1,7 @@
 // What the processes of the server say to each other, through the supervisor (see serve.ts).
 import type { Ipv4, Mac, NodeName } from '../src/address.ts'
 import type { Delta, Snapshot } from '../src/boot/plan.ts'
+import type { Stranger } from '../src/boot/strangers.ts'
 import type { Config } from '../src/config.ts'
 import type { LeaseState } from '../src/dhcp/leases.ts'
 import type { Event } from '../src/events.ts'
@@ -28,6 +29,7 @@ export type ToMain =
   | { type: 'events'; events: Event[] }
   | { type: 'need-snapshot' } // the boot process has none, or missed a delta
   | { type: 'leases'; ask: number; leases: LeaseRow[] }
+  | { type: 'strangers'; ask: number; strangers: Stranger[] }
   /** What machines asked and got (services/record/recorder.ts); `of` tells one life of the boot process from another. */
   | { type: 'boot-steps'; of: string; number: number; steps: string }
   | { type: 'job-ended'; job: string; kind: JobSpec['kind']; fault?: Fault; result?: string }
@@ -35,6 +37,7 @@ export type ToBoot =
   | { type: 'snapshot'; snapshot: Snapshot }
   | { type: 'delta'; delta: Delta }
   | { type: 'leases'; ask: number }
+  | { type: 'strangers'; ask: number }
   | { type: 'boot-steps-stored'; of: string; number: number }
 
 /** Child to supervisor. */

@@ -66,6 +66,9 @@ function networkFaults(value: unknown, place: Place, index: number): Fault[] {
   if (gateway && !within(gateway, hosts)) add(at('gateway'), `not inside ${subnetText(subnet)}`, hostsText)
   if (pool && !(within(pool.from, hosts) && within(pool.to, hosts)))
     add(at('pool'), `not inside ${subnetText(subnet)}`, hostsText)
+  // An unknown machine has no other address.
+  if (!pool && valueAt(value, at('discovery')) === 'hold' && valueAt(value, at('mode')) !== 'proxy')
+    add(at('discovery'), 'not without a pool', 'pool: FIRST-LAST')
   if (pool && valueAt(value, at('mode')) === 'proxy')
     add(at('pool'), 'not with mode: proxy, where the other DHCP server gives the addresses')
   if (pool && own && within(own, pool)) add(at('pool'), `our own address ${own} is in it`)

@@ -42,6 +42,9 @@ const NetworkKeys = Type.Object(
     mode: Type.Optional(
       Type.Union([Type.Literal('dhcp'), Type.Literal('proxy')], { description: 'dhcp | proxy' }),
     ),
+    discovery: Type.Optional(
+      Type.Union([Type.Literal('off'), Type.Literal('hold')], { description: 'off | hold' }),
+    ),
     pool: Type.Optional(Type.String({ description: 'FIRST-LAST, as 10.0.0.100-10.0.0.199' })),
     gateway: Type.Optional(address),
     dns: Type.Optional(addresses),
@@ -207,6 +210,7 @@ const allowedBy = ({ properties, description }: SchemaNode) =>
 
 function networkOf({
   mode,
+  discovery,
   subnet,
   address,
   pool,
@@ -219,6 +223,7 @@ function networkOf({
   return {
     ...rest,
     ...(mode === 'proxy' && { mode }),
+    ...(discovery === 'hold' && { discovery }),
     subnet: parseSubnet(subnet),
     address: parseIpv4(address),
     ...(pool !== undefined && { pool: parsePool(pool) }),

@@ -15,6 +15,7 @@ export const eventTable = {
   'dhcp.conflict': ['address', 'why'],
   'dhcp.rogue': ['address', 'why'],
   'dhcp.warn': ['why'],
+  'machine.found': ['address', 'arch', 'code'],
   'tftp.start': ['file', 'peer', 'bytes', 'kind'],
   'tftp.done': ['file', 'peer', 'bytes', 'kind', 'why'],
   'tftp.fail': ['file', 'peer', 'why', 'kind'],

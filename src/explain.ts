@@ -6,9 +6,11 @@ import { type Meaning, normalizeName, resolveName } from './boot/names.ts'
 import type { BootNode, ServerAddress } from './boot/plan.ts'
 import { planRule } from './boot/policy.ts'
 import type { Step } from './boot/record.ts'
+import { besideNodes, strangerNode } from './boot/strangers.ts'
 import { renderOrHold } from './boot/text.ts'
 import { type Asker, discoverAs } from './dhcp/asking.ts'
 import { type DryRun, type DryWorld, makeDryRun } from './dhcp/dry-run.ts'
+import type { Network } from './node/network.ts'
 
 /** What a name means to that machine now, and why. */
 export type FileRun = {
@@ -84,11 +86,21 @@ function filesAfter(world: DryWorld, mac: Mac, { file, address, network }: DryRu
 }
 
 function fileNow(world: DryWorld, asked: string, asker: { address: Ipv4; mac: Mac }): FileRun {
-  const server = serverFor(world, asker)
+  const network = networkFor(world, asker)
+  const server = network && world.serverOf(network)
+  const { mac } = asker
+  const isHeld = network?.discovery === 'hold'
+  const stranger = isHeld
+    ? strangerNode(
+        mac,
+        world.waiting.find((each) => each.mac === mac),
+      )
+    : undefined
+  const nodes = besideNodes(world.nodes, (other) => (other === mac ? stranger : undefined))
   const name = normalizeName(asked)
   if (name === undefined)
     return { name: asked, what: 'nothing', rule: 'not a name that anybody has a reason to ask for' }
-  const meaning = server && resolveName(name, asker, { nodes: world.nodes, loaders: world.built, server })
+  const meaning = server && resolveName(name, asker, { nodes, loaders: world.built, server })
   if (!server || !meaning) return { name, what: 'nothing', rule: 'no such file, or not for this machine' }
   return { name, ...aboutMeaning(meaning, server) }
 }
@@ -115,12 +127,7 @@ function aboutMeaning(meaning: Meaning, server: ServerAddress): Omit<FileRun, 'n
   }
 }
 
-function serverFor(
-  { networks, serverOf }: DryWorld,
-  { address }: { address: Ipv4 },
-): ServerAddress | undefined {
-  const network = networks.find(({ subnet }) => subnetContains(subnet, address)) ?? networks[0]
-  return network && serverOf(network)
-}
+const networkFor = ({ networks }: DryWorld, { address }: { address: Ipv4 }): Network | undefined =>
+  networks.find(({ subnet }) => subnetContains(subnet, address)) ?? networks[0]
 
 const withoutComparison = ({ compared: _, ...run }: DryRun): DryRun => run

@@ -33,6 +33,7 @@ const rows: Partial<Record<EventType, Row>> = {
   'dhcp.ignore': ['dim', (e) => words('not answered:', e.why)],
   'dhcp.release': ['dim', (e) => words('gave back', e.address)],
   'dhcp.decline': ['bad', (e) => words('found somebody else at', e.address)],
+  'machine.found': ['good', (e) => words('waits to be adopted, code', e.code)],
   'tftp.start': ['dim', (e) => words('asks for', e.file, size(e.bytes), of(e.kind))],
   'tftp.done': [
     'plain',

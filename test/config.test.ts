@@ -123,7 +123,7 @@ const oneFault: [what: string, lines: Record<string, string>, fault: string][] =
   [
     'unknown key',
     { pol: '10.0.0.5-10.0.0.9' },
-    'c.yaml:5: networks[0].pol: no such key (10.0.0.5-10.0.0.9; allowed: interface subnet address mode pool gateway dns domain ntp relays)',
+    'c.yaml:5: networks[0].pol: no such key (10.0.0.5-10.0.0.9; allowed: interface subnet address mode discovery pool gateway dns domain ntp relays)',
   ],
   [
     'a mode that there is not',
@@ -148,6 +148,15 @@ const oneFault: [what: string, lines: Record<string, string>, fault: string][] =
 ]
 for (const [what, lines, fault] of oneFault)
   test(`network: ${what}`, () => expect(faultsOf(withNetwork(lines))).toEqual([fault]))
+
+const discovery = { discovery: 'hold' }
+test('discovery needs a pool, or a proxy beside the server that has one', () => {
+  expect(faultsOf(withNetwork(discovery))).toEqual([
+    expect.stringMatching(/networks\[0\]\.discovery: not without a pool \(hold; allowed: pool: FIRST-LAST\)/),
+  ])
+  expect(faultsOf(withNetwork({ ...discovery, pool: '10.0.0.100-10.0.0.109' }))).toEqual([])
+  expect(faultsOf(withNetwork({ ...discovery, mode: 'proxy' }))).toEqual([])
+})
 
 const whole: [what: string, text: string, faults: RegExp[]][] = [
   ['nothing', '', [/^c.yaml:1: networks: needed \(absent; allowed: at least one network/]],

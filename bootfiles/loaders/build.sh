@@ -57,8 +57,8 @@ secure() { # CPU GRUB-PLATFORM
 
 case $arch in
     x86_64)
-        core x86_64-efi x86_64-efi core.efi chain efinet efifwsetup
-        core i386-pc-pxe i386-pc core.0 chain pxe biosdisk
+        core x86_64-efi x86_64-efi core.efi chain efinet efifwsetup smbios
+        core i386-pc-pxe i386-pc core.0 chain pxe biosdisk smbios
         if [ -n "$fetched" ]; then
             secure x64 x86_64-efi
             for name in undionly.kpxe snponly.efi ipxe.efi; do
@@ -69,7 +69,7 @@ case $arch in
         fi
         ;;
     aarch64)
-        core arm64-efi arm64-efi core.efi chain efinet efifwsetup
+        core arm64-efi arm64-efi core.efi chain efinet efifwsetup smbios
         secure aa64 arm64-efi
         take ipxe usr/lib/ipxe/ipxe-arm64.efi ipxe-arm64.efi
         ;;

@@ -28,6 +28,8 @@ const commands: Record<string, () => Promise<Register>> = {
   audit: async () => (await import('./audit.ts')).audit,
   nodeset: async () => (await import('./nodeset.ts')).nodeset,
   explain: async () => (await import('./explain.ts')).explain,
+  discovered: async () => (await import('./discovered.ts')).discovered,
+  adopt: async () => (await import('./adopt.ts')).adopt,
   watch: async () => (await import('./watch.ts')).watch,
 }
 

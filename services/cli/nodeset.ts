@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { noderangeOf } from './files.ts'
 import { type Needs, type Shared, serverCommand } from './needs.ts'
 
-type BootState = { state: 'osimage' | 'boot' | 'offline' | 'stat'; image?: string; version?: number }
+export type BootState = { state: 'osimage' | 'boot' | 'offline' | 'stat'; image?: string; version?: number }
 
 /** `nodeset RANGE osimage=IMG[:VERSION]|boot|offline|stat`: what nodes boot next. */
 export function nodeset(program: Command, { api, print }: Needs) {
@@ -20,7 +20,7 @@ export function nodeset(program: Command, { api, print }: Needs) {
     })
 }
 
-function parseBootState(text: string): BootState {
+export function parseBootState(text: string): BootState {
   if (text === 'osimage' || text === 'boot' || text === 'offline' || text === 'stat') return { state: text }
   const match = /^osimage=([^:]+)(?::([1-9]\d{0,8}))?$/.exec(text)
   if (!match) throw new InvalidArgumentError('Allowed: osimage[=IMAGE[:VERSION]] | boot | offline | stat.')

@@ -130,6 +130,7 @@ function commandOf(request: FastifyRequest): string {
     const wanted = image === undefined ? '' : `=${image}${version === undefined ? '' : `:${version}`}`
     return `nodeset ${state}${wanted}`
   }
+  if (path === '/discovered/adopt') return 'adopt'
   if (path === '/captures') return `imgcapture ${image}`
   if (path === '/definitions') return modes[mode ?? ''] ?? 'import'
   const kind = /^\/([a-z]+)s$/.exec(path)?.[1]

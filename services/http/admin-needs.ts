@@ -1,5 +1,6 @@
 // What the routes of the admin API are given; main.ts brings it together.
 import type { ImageName, NodeName } from '../../src/address.ts'
+import type { Stranger } from '../../src/boot/strangers.ts'
 import type { Config } from '../../src/config.ts'
 import type { DryWorld } from '../../src/dhcp/dry-run.ts'
 import type { ReadFiles } from '../../src/image/osimage.ts'
@@ -28,6 +29,8 @@ export type AdminNeeds = {
   /** Reads files on the server and keeps what they hold. */
   keepFiles(paths: string[]): Promise<ReadFiles>
   leases(): Promise<unknown[]>
+  /** Unknown machines that wait to be adopted. */
+  strangers(): Promise<Stranger[]>
   /** What answers depend on, of this configuration or of another. */
   dryWorld(config?: Config): Promise<DryWorld>
   nodesChanged(names: NodeName[]): void

@@ -32,6 +32,8 @@ const rows: Record<string, [summary: string, answer: string]> = {
   ],
   'GET /images': ['The versions in the image store', '{images: [...]}'],
   'GET /leases': ['The DHCP leases', '{leases: [...]}'],
+  'GET /discovered': ['Unknown machines that wait at a screen with a code', '{machines: [...]}'],
+  'POST /discovered/adopt': ['Make a node of the machine that shows this code', '{objects: [name], mac}'],
   'POST /explain': [
     'Why a machine gets what it gets, what its last boot got, and captured requests answered again; nothing is sent',
     '{mac, node?, policy, clients, boots, boot?} | {runs}',

@@ -12,6 +12,8 @@
 //   GET    /images                        -> {images: [...]}
 //   GET    /leases                        -> {leases: [...]}
 //   GET    /audit ?object=&last=          -> {entries: [{time, who, what, object, before?, after?}]}  oldest first
+//   GET    /discovered                    -> {machines: [...]}
+//   POST   /discovered/adopt   Adopt      -> {objects: [name], mac}
 //   POST   /explain            Explain    -> {mac, node?, policy, clients, boots, boot?} | {runs}  a question: nothing changes
 //   GET    /openapi.json                  -> all of this as OpenAPI
 //   GET    /events ?node=&nodes=&since=&follow=&job=&things= -> text/event-stream
@@ -89,6 +91,11 @@ export const Deploy = Type.Object(
     image: Type.Optional(name), // absent: the osimage of the node
     version: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000_000 })), // absent: the newest
   },
+  closed,
+)
+/** The code that the machine shows, and what the node is to be. */
+export const Adopt = Type.Object(
+  { code: Type.String({ pattern: '^[0-9]{6}$' }), name, attrs: Type.Optional(attrs) },
   closed,
 )
 export const Capture = Type.Object(

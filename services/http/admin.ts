@@ -4,6 +4,7 @@ import fastify from 'fastify'
 import { type Fault, faultOf, UserError } from '../../src/fault.ts'
 import { actionRoutes } from './admin-actions.ts'
 import { auditRoutes } from './admin-audit.ts'
+import { discoveryRoutes } from './admin-discovery.ts'
 import { eventRoutes } from './admin-events.ts'
 import { explainRoutes } from './admin-explain.ts'
 import type { AdminNeeds } from './admin-needs.ts'
@@ -38,6 +39,7 @@ export async function startAdmin(needs: AdminNeeds) {
   actionRoutes(app, needs)
   eventRoutes(app, needs)
   explainRoutes(app, needs)
+  discoveryRoutes(app, needs)
   await listenPrivately(app, socket)
   return { close: () => app.close() }
 }

@@ -78,7 +78,8 @@ function factsOf(node: BootNode, plan: BootPlan): BootFacts {
   const deployment = node.deployment?.id
   const [mac] = node.mac
   return {
-    ...{ node: node.name, kind: plan.kind },
+    ...(!node.stranger && { node: node.name }),
+    kind: plan.kind,
     ...(mac !== undefined && { mac }),
     ...(deployment !== undefined && { deployment }),
   }

@@ -62,8 +62,7 @@ export function openRecorder(needs: Needs) {
   function opening(by: 'tftp' | 'http', open: Open): Open {
     return async (name, peer) => {
       const content = await open(name, peer)
-      const known = content?.facts.node
-      const mac = macOf(peer as Ipv4) ?? (known && content.facts.mac)
+      const mac = macOf(peer as Ipv4) ?? content?.facts.mac
       if (!mac) return content
       const id = ++files
       const sent: Sent = content?.sent ?? { what: 'nothing' }

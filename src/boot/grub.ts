@@ -1,5 +1,6 @@
 // GRUB's configuration for each plan: a flat script without a menu. Its commands are built into the core
 // (bootfiles/loaders/build.sh). Every text ends by itself: what fails says so and asks the firmware anew.
+import { type Mac, macWithDashes } from '../address.ts'
 import { UserError } from '../fault.ts'
 import { imageServers } from './image-url.ts'
 import type { BootPlan, KernelPlan, ServerAddress } from './plan.ts'
@@ -24,7 +25,11 @@ export function renderGrub(
     case 'local':
       return text([...head, ...local(plan, signed)])
     case 'hold':
-      return text([...head, ...plan.lines.map((line) => `echo ${quoteText(line)}`), ...again(300)])
+      return text([
+        ...head,
+        ...plan.lines.map((line) => `echo ${quoteText(line)}`),
+        ...(plan.asksOn ? askOn(plan.asksOn, server) : again(300)),
+      ])
   }
 }
 
@@ -98,6 +103,24 @@ const again = (seconds: number): string[] => [
   `echo ${quoteText(`The machine asks again in ${seconds} seconds.`)}`,
   `sleep ${seconds}`,
   'reboot',
+]
+
+/**
+ * On the screen of an unknown machine. Its text stays there: looking is one open file, and the serial number goes with
+ * the name. By TFTP, which every GRUB has; what `test -s` does not find is no message.
+ */
+const askOn = (mac: Mac, { address }: ServerAddress): string[] => [
+  'smbios --type 1 --get-string 7 --set serial',
+  'if [ -n "$serial" ]; then',
+  '  echo "    serial  $serial"',
+  'fi',
+  `set known=${quote(`(tftp,${address})/boot/known/${macWithDashes(mac)}/serial`)}`,
+  'while true; do',
+  '  sleep 30',
+  '  if [ -s "$known/$serial" ]; then',
+  '    reboot',
+  '  fi',
+  'done',
 ]
 
 /** Single quotes keep every character but themselves; GRUB has no escape inside them. */

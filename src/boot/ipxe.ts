@@ -1,5 +1,6 @@
 // The iPXE script for each plan. iPXE honours Retry-After and comes back by itself: every text ends in asking again, so a
 // server that restarts and a later nodeset are both noticed.
+import { type Mac, macWithDashes } from '../address.ts'
 import { UserError } from '../fault.ts'
 import { imageServers, imageUrlText } from './image-url.ts'
 import { ownLoaders } from './loaders.ts'
@@ -26,7 +27,11 @@ export function renderIpxe(
     case 'local':
       return text([...head, ...local(server)])
     case 'hold':
-      return text([...head, ...plan.lines.map((line) => `echo ${say(line)}`), ...retry(60, again)])
+      return text([
+        ...head,
+        ...plan.lines.map((line) => `echo ${say(line)}`),
+        ...(plan.asksOn ? askOn(plan.asksOn, server) : retry(60, again)),
+      ])
   }
 }
 
@@ -76,6 +81,15 @@ const retry = (seconds: number, again: string): string[] => [
   `sleep ${seconds}`,
   `${again} || goto again`,
 ]
+
+/** On the screen of an unknown machine: the serial number goes with the name. */
+const askOn = (mac: Mac, server: ServerAddress): string[] => {
+  const name = `${serverUrl(server)}/boot/ipxe/${macWithDashes(mac)}/serial`
+  return [
+    'isset ${serial} && echo   serial  ${serial} ||',
+    ...retry(30, `chain --replace --autofree ${quote(name)}/\${serial:uristring}`),
+  ]
+}
 
 /** iPXE splits at spaces and expands ${...}; it has neither quotes nor an escape. A word in "..." is for the kernel. */
 function quote(word: string): string {

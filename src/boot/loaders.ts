@@ -134,6 +134,15 @@ export function planFirstLoader(asking: Asking): FirstLoader {
     : loaderFile(machine, asking)
 }
 
+/** Nobody knows whether its firmware has Secure Boot: what is signed starts with and without it. */
+export function netbootOfStranger(
+  { protocol, machine }: Client,
+  built: ReadonlySet<string>,
+): { netboot?: Netboot } {
+  const shim = machine?.firmware === 'uefi' ? shims[`uefi ${machine.cpu}` as Machine] : undefined
+  return shim !== undefined && built.has(shim) && protocol === 'tftp' ? { netboot: 'shim' } : {}
+}
+
 /** What iPXE does by its own script; for the rest it loads what firmware would. */
 const readsScript = (netboot: Netboot | undefined) =>
   netboot === undefined || ['ipxe', 'xnba', 'elilo'].includes(netboot)

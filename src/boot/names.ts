@@ -25,7 +25,7 @@ export type Meaning =
   | { kind: 'joined'; digests: Digest[] } // one after the other, as one file
 
 export type NodeIndex = {
-  byMac: ReadonlyMap<Mac, BootNode>
+  byMac: Pick<ReadonlyMap<Mac, BootNode>, 'get' | 'has'>
   byAddress: ReadonlyMap<Ipv4, BootNode>
   byName: ReadonlyMap<string, BootNode>
   blobs: ReadonlySet<Digest> // public
@@ -112,7 +112,15 @@ const table: Row[] = [
   [new RegExp(`^boot/grub2/${nodeName}$`), byName('grub')],
   // GRUB looks for its module lists; all it needs is built in, and an empty list keeps it quiet.
   [/^(?:boot\/)?grub2?\/[a-z0-9_-]+\/([a-z]+)\.lst$/, () => ({ kind: 'fixed', text: '' })],
-  [new RegExp(`^boot/ipxe/${mac}$`), byMac('ipxe')],
+  [new RegExp(`^boot/ipxe/${mac}(?:/serial(?:/.*)?)?$`), byMac('ipxe')],
+  // GRUB on the screen of an unknown machine looks for this: it has a length once the machine is a node.
+  [
+    new RegExp(`^boot/known/${mac}(?:/serial(?:/.*)?)?$`),
+    (text, _, world) => {
+      const node = world.nodes.byMac.get(parseMac(text))
+      return node && { kind: 'fixed', text: node.stranger ? '' : 'known\n' }
+    },
+  ],
   [new RegExp(`^xcat/xnba/nodes/${nodeName}\\.elilo$`), byName('elilo')],
   [new RegExp(`^xcat/xnba/nodes/${nodeName}\\.uefi$`), byName('ipxe')],
   [new RegExp(`^xcat/xnba/nodes/${nodeName}$`), byName('ipxe')],

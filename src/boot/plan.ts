@@ -13,6 +13,8 @@ export type BootNode = {
   arch?: Arch
   netboot?: Netboot
   offline?: boolean // nothing answers this node
+  /** It is no node but a machine that waits to be adopted (strangers.ts). */
+  stranger?: { code?: string; uuid?: string; serial?: string }
   kernelArgs: string[] // consoles, kcmdline, addkcmdline: everything that does not depend on the server's address
   localLoader?: LocalLoader
   deployment?: {
@@ -40,7 +42,8 @@ export type BootPlan =
   | ({ kind: 'install' } & KernelPlan)
   | ({ kind: 'boot' } & KernelPlan) // a boot-only osimage
   | { kind: 'local'; title: string; loader?: LocalLoader }
-  | { kind: 'hold'; title: string; lines: string[] }
+  /** `asksOn`: an unknown machine; its loader asks again every half minute and says its serial number. */
+  | { kind: 'hold'; title: string; lines: string[]; asksOn?: Mac }
 
 /** Our own addresses as one client sees them; ports as configured. `images`: servers that have our blobs and are asked first. */
 export type ServerAddress = { address: Ipv4; httpPort: number; imagePort: number; images?: ImageUrl[] }

@@ -4,6 +4,7 @@ import type { DeploymentState } from '../deploy/deployment.ts'
 import type { BlobRef } from '../image/version.ts'
 import { blobName } from './blob-names.ts'
 import type { BootFile, BootNode, BootPlan, KernelPlan, ServerAddress } from './plan.ts'
+import { strangerPlan } from './strangers.ts'
 
 type Intent = NonNullable<BootNode['deployment']>
 
@@ -22,6 +23,7 @@ export const stateBoots: Record<DeploymentState, 'install' | 'local' | 'hold'> =
 /** `undefined`: nothing of ours answers this node. */
 export function planBoot(node: BootNode, server: ServerAddress): BootPlan | undefined {
   if (node.offline) return undefined
+  if (node.stranger) return strangerPlan(node)
   const { deployment } = node
   if (!deployment) return localPlan(node)
   switch (stateBoots[deployment.state]) {
@@ -37,7 +39,8 @@ export function planBoot(node: BootNode, server: ServerAddress): BootPlan | unde
 }
 
 /** Why it is that plan, for people. */
-export function planRule({ name, offline, deployment }: BootNode): string {
+export function planRule({ name, offline, stranger, deployment }: BootNode): string {
+  if (stranger) return 'a screen that waits: nobody has defined this machine (discovery: hold)'
   if (offline) return `nothing: nodeset ${name} offline`
   if (!deployment) return 'its own disk: nothing is to be installed (nodeset NODE osimage=IMAGE)'
   const { image, state, id, bootOnly, reason } = deployment

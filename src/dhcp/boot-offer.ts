@@ -1,6 +1,7 @@
 // What a client is given to load, as fields of a reply. The same for our own offers, for a proxy's and on port 4011.
-import { planFirstLoader } from '../boot/loaders.ts'
+import { netbootOfStranger, planFirstLoader } from '../boot/loaders.ts'
 import type { BootNode, ServerAddress } from '../boot/plan.ts'
+import { strangerNode } from '../boot/strangers.ts'
 import type { Network } from '../node/network.ts'
 import type { Client } from './client.ts'
 import type { Options } from './options.ts'
@@ -19,10 +20,16 @@ type Context = {
   built: ReadonlySet<string>
 }
 
-/** Unknown machines and running systems are offered no file; firmware that could do nothing with that is not answered. */
-export function bootOffer(request: Request, { node, server, network, built }: Context): BootOffer | Ignore {
+/** Unknown machines are offered a screen that waits, where `discovery: hold` says so. They and running systems are else offered no file; firmware that could do nothing with that is not answered. */
+export function bootOffer(
+  request: Request,
+  { node: known, server, network, built }: Context,
+): BootOffer | Ignore {
   const { client, mac } = request
   if (client.kind === 'os') return { kind: 'offer', file: {}, header: {}, options: {} }
+  const node =
+    known ??
+    (network.discovery === 'hold' ? { ...strangerNode(mac), ...netbootOfStranger(client, built) } : undefined)
   if (!node) return withoutFile(client, request.options)
   const proxy = network.mode === 'proxy'
   const loader = planFirstLoader({ client, mac, node, server, built, proxy })

@@ -3,6 +3,7 @@
 import { type Ipv4, type Mac, subnetContains } from '../address.ts'
 import type { NodeIndex } from '../boot/names.ts'
 import type { BootNode, ServerAddress } from '../boot/plan.ts'
+import type { Stranger } from '../boot/strangers.ts'
 import { WireError } from '../fault.ts'
 import type { Network } from '../node/network.ts'
 import { machineName } from './client.ts'
@@ -25,6 +26,8 @@ export type DryWorld = {
   /** The published names of the loaders that we have. */
   built: ReadonlySet<string>
   leases: readonly Lease[]
+  /** Unknown machines that wait to be adopted. */
+  waiting: readonly Stranger[]
   now: number
 }
 

@@ -24,9 +24,9 @@ export function bootServerAnswer(request: Request, context: Context): Answer {
 }
 
 function bootAnswer(kind: 'offer' | 'ack', request: Request, context: Context, ciaddr: Ipv4): Answer {
-  const { node } = context
-  if (!node) return ignore('unknown machine')
-  if (node.offline) return ignore('offline')
+  const { node, network } = context
+  if (!node && network.discovery !== 'hold') return ignore('unknown machine')
+  if (node?.offline) return ignore('offline')
   const vendorClass = proxyClass(request.options)
   if (!vendorClass) return ignore('neither a PXE nor an HTTP client: a proxy has nothing for it')
   const boot = bootOffer(request, context)

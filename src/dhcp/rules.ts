@@ -19,13 +19,14 @@ type Rule = string | ((facts: Facts) => string)
 
 const asAsked = 'as the client sent it'
 const ourAddress = 'networks[].address'
-const file = ({ request, node }: Facts): string => {
+const file = ({ request, node, network }: Facts): string => {
   const { client } = request
   const who = client.kind === 'ipxe' ? 'iPXE' : (machineName(client) ?? client.kind)
   return [
     `for ${who}`,
     client.protocol === 'http' && 'by HTTP',
     node && `netboot=${node.netboot ?? '(default)'}`,
+    !node && network.discovery && `discovery: ${network.discovery}`,
   ]
     .filter(Boolean)
     .join(', ')

@@ -14,6 +14,8 @@ export type Network = {
   mode?: 'proxy'
   /** For machines without an address of their own, known or not; absent: those are not answered. */
   pool?: AddressRange
+  /** Machines that nobody defined wait at a screen until they are adopted; absent: they get nothing to boot. */
+  discovery?: 'hold'
   gateway?: Ipv4
   dns?: Ipv4[]
   domain?: string

@@ -83,6 +83,7 @@ function needs(): AdminNeeds {
     keepFiles: async () => ({}),
     leases: async () => [],
     dryWorld: async () => emptyWorld,
+    strangers: async () => [],
     nodesChanged: () => {},
     events,
     emit,

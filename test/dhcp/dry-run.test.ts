@@ -24,7 +24,7 @@ const world: DryWorld = {
   serverOf: () => ({ address: network.address, httpPort: 80, imagePort: 8081 }),
   nodes: indexNodes([node]),
   built: new Set(['boot/grub/i386-pc/core.0', 'boot/grub/x86_64-efi/core.efi']),
-  leases: [],
+  ...{ leases: [], waiting: [] },
   now: 1e12,
 }
 const request = capture('ovmf-pxe-discover')

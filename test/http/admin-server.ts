@@ -48,6 +48,7 @@ export async function adminServer(more: Partial<AdminNeeds> = {}) {
     keepFiles: async () => ({}),
     leases: async () => [],
     dryWorld: async () => emptyWorld,
+    strangers: async () => [],
     nodesChanged: () => {},
     events,
     emit,

@@ -82,6 +82,7 @@ async function server(more: Partial<AdminNeeds> = {}) {
     },
     keepFiles: async () => ({}),
     dryWorld: async () => emptyWorld,
+    strangers: async () => [],
     leases: async () => [{ mac: '52:54:00:00:00:01', address: '10.0.0.100' }],
     nodesChanged: (names) => void changed.push(...names),
     events,

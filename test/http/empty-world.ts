@@ -8,5 +8,6 @@ export const emptyWorld: DryWorld = {
   nodes: indexNodes([]),
   built: new Set(),
   leases: [],
+  waiting: [],
   now: 1e12,
 }

@@ -1,9 +1,10 @@
 // A machine on the network of a test's world: a network namespace of its own on the world's bridge, with real clients.
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFile, execFileSync, spawnSync } from 'node:child_process'
 import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { addresses, type World } from './world.ts'
 
+type Got = { ip: string; file: string }
 export type Machine = ReturnType<typeof openMachine>
 let count = 0
 
@@ -46,30 +47,28 @@ echo "ip=$ip file=$boot_file next=$siaddr"
     return { code: status, out: stdout + stderr }
   }
 
+  const udhcpc = (as: keyof typeof firmware): string[] => [
+    ...['busybox', 'udhcpc', '-i', 'eth0', '-n', '-q', '-t', '3', '-T', '1', '-s', script],
+    ...['-O', 'bootfile', '-O', 'tftp', ...firmware[as]],
+  ]
+  function got(out: string): Got | undefined {
+    const [, address, file] = /ip=(\S+) file=(\S*)/.exec(out) ?? []
+    return address === undefined ? undefined : { ip: address, file: file! }
+  }
+
   return {
     mac,
     namespace,
     run,
     /** One DORA as that client; what it got, or undefined when nobody answered. */
-    dhcp(as: keyof typeof firmware): { ip: string; file: string } | undefined {
-      const options = ['-O', 'bootfile', '-O', 'tftp', ...firmware[as]]
-      const { out } = run(
-        'busybox',
-        'udhcpc',
-        '-i',
-        'eth0',
-        '-n',
-        '-q',
-        '-t',
-        '3',
-        '-T',
-        '1',
-        '-s',
-        script,
-        ...options,
-      )
-      const [, address, file] = /ip=(\S+) file=(\S*)/.exec(out) ?? []
-      return address === undefined ? undefined : { ip: address, file: file! }
+    dhcp(as: keyof typeof firmware): Got | undefined {
+      return got(run(...udhcpc(as)).out)
+    },
+    dhcpAsync(as: keyof typeof firmware): Promise<Got | undefined> {
+      return new Promise((done) => {
+        const options = { encoding: 'utf8', timeout: 20_000 } as const
+        execFile('ip', [...inside, ...udhcpc(as)], options, (_, out, err) => done(got(out + err)))
+      })
     },
     tftp(name: string): { code: number | null; out: string } {
       return run('busybox', 'tftp', '-g', '-r', name, '-l', '-', addresses.server)

@@ -1,0 +1,202 @@
+// Machines that nobody defined: codes, places, what stands on their screens.
+import { describe, expect, test } from 'vitest'
+import { type Ipv4, type Mac, parseSubnet } from '../../src/address.ts'
+import { renderGrub } from '../../src/boot/grub.ts'
+import { renderIpxe } from '../../src/boot/ipxe.ts'
+import { indexNodes, resolveName } from '../../src/boot/names.ts'
+import type { BootNode } from '../../src/boot/plan.ts'
+import { planBoot } from '../../src/boot/policy.ts'
+import {
+  besideNodes,
+  isSerial,
+  makeStrangers,
+  strangerIn,
+  strangerNode,
+  uuidText,
+} from '../../src/boot/strangers.ts'
+import { discoverAs } from '../../src/dhcp/asking.ts'
+import { makeDryRun } from '../../src/dhcp/dry-run.ts'
+import { parsePacket } from '../../src/dhcp/packet.ts'
+import { readRequest } from '../../src/dhcp/request.ts'
+import { capture } from '../dhcp/captures.ts'
+
+const server = '10.0.0.1' as Ipv4
+const macOf = (n: number) =>
+  `52:54:00:00:${String(n >> 8).padStart(2, '0')}:${(n & 255).toString(16).padStart(2, '0')}` as Mac
+const minute = 60_000
+/** Counts up, so that neighbours differ in one digit. */
+function counting(start = 0) {
+  let next = start
+  return () => next++
+}
+
+describe('codes', () => {
+  test('a machine keeps its code however often it asks; two never have one', () => {
+    const strangers = makeStrangers(counting())
+    const first = strangers.heard({ mac: macOf(1), server }, 0)!.stranger
+    const second = strangers.heard({ mac: macOf(2), server, machine: 'uefi x86_64' }, 1)!.stranger
+    expect(first.code).not.toBe(second.code)
+    expect(strangers.heard({ mac: macOf(1), server, address: '10.0.0.100' as Ipv4 }, 5)).toEqual({
+      isNew: false,
+      stranger: { ...first, address: '10.0.0.100', lastSeen: 5 },
+    })
+    expect(strangers.list(5).map(({ mac }) => mac)).toEqual([macOf(1), macOf(2)])
+  })
+
+  test('one digit typed wrongly is nobody’s code', () => {
+    const strangers = makeStrangers(counting())
+    for (let n = 0; n < 100; n++) strangers.heard({ mac: macOf(n), server }, 0)
+    const codes = strangers.list(0).map(({ code }) => code)
+    const distances = codes.flatMap((a, i) =>
+      codes.slice(i + 1).map((b) => [...a].filter((d, at) => d !== b[at]).length),
+    )
+    expect(Math.min(...distances)).toBeGreaterThanOrEqual(2)
+    expect(codes.length).toBeGreaterThan(15)
+    expect(codes.every((code) => /^\d{6}$/.test(code))).toBe(true)
+  })
+
+  test('a code expires with the machine that is quiet; what is learnt is kept until then', () => {
+    const strangers = makeStrangers(counting())
+    strangers.heard({ mac: macOf(1), server, uuid: 'u', machine: 'bios x86_64' }, 0)
+    strangers.named(macOf(1), 'S123', 20 * minute)
+    strangers.named(macOf(1), '', 40 * minute)
+    expect(strangers.list(69 * minute)).toMatchObject([
+      { uuid: 'u', serial: 'S123', machine: 'bios x86_64', lastSeen: 40 * minute },
+    ])
+    expect(strangers.list(71 * minute)).toEqual([])
+    expect(strangers.get(macOf(1))).toBeUndefined()
+  })
+
+  test('a flood of made-up machines takes no place of one that waits, and memory is bounded', () => {
+    const strangers = makeStrangers(counting(), { count: 10, quietMs: 30 * minute, yieldMs: 5 * minute })
+    const real = strangers.heard({ mac: macOf(1), server }, 0)!.stranger
+    for (let n = 2; n < 5000; n++) strangers.heard({ mac: macOf(n), server }, n)
+    expect(strangers.list(5000).length).toBe(10)
+    expect(strangers.get(macOf(1))).toEqual(real)
+    expect(strangers.heard({ mac: macOf(9000), server }, 5001)).toBeUndefined()
+    // Those that are quiet make place for others, the screens that ask on stay.
+    strangers.named(macOf(1), '', 6 * minute)
+    expect(strangers.heard({ mac: macOf(9000), server }, 6 * minute)).toMatchObject({ isNew: true })
+    expect(strangers.get(macOf(1))?.code).toBe(real.code)
+  })
+})
+
+describe('what loaders ask', () => {
+  const rows: [string, string | undefined, string | undefined][] = [
+    ['boot/ipxe/52-54-00-77-00-11', '52:54:00:77:00:11', undefined],
+    ['boot/ipxe/52-54-00-77-00-11/serial', '52:54:00:77:00:11', ''],
+    ['boot/ipxe/52-54-00-01-00-11/serial/ABC 12/3', '52:54:00:01:00:11', 'ABC 12/3'],
+    ['boot/grub/grub.cfg-01-52-54-00-77-00-11', '52:54:00:77:00:11', undefined],
+    ['grub/grub.cfg-01-52:54:00:77:00:AA', '52:54:00:77:00:aa', undefined],
+    ['pxelinux.cfg/01-52-54-00-77-00-11', '52:54:00:77:00:11', undefined],
+    ['boot/grub/i386-pc/core.0', undefined, undefined],
+    ['blobs/sha256/525400770011', undefined, undefined],
+  ]
+  for (const [name, mac, serial] of rows)
+    test(name, () => {
+      expect(strangerIn(name)).toEqual(mac && { mac, ...(serial !== undefined && { serial }) })
+    })
+
+  const mac = macOf(1)
+  const stranger = { mac, code: '012345', server, serial: 'S1', firstSeen: 0, lastSeen: 0 }
+  const node = { name: 'n2', mac: [macOf(2)], kernelArgs: [] } as unknown as BootNode
+  const nodes = besideNodes(indexNodes([node]), (other) =>
+    other === mac || other === macOf(2) ? strangerNode(other, stranger) : undefined,
+  )
+  const us = { address: server, httpPort: 80, imagePort: 8081 }
+  const resolve = (name: string) =>
+    resolveName(name, { address: '10.0.0.100' as Ipv4 }, { nodes, loaders: new Set(), server: us })
+
+  test('each loader gets the screen under the name it asks by; a node is never hidden by a stranger', () => {
+    const dashes = mac.replaceAll(':', '-')
+    for (const name of [
+      `boot/grub/grub.cfg-01-${dashes}`,
+      `boot/ipxe/${dashes}`,
+      `boot/ipxe/${dashes}/serial/S1`,
+    ])
+      expect(resolve(name)).toMatchObject({ kind: 'text', plan: { kind: 'hold', asksOn: mac } })
+    expect(resolve(`boot/ipxe/${macOf(2).replaceAll(':', '-')}`)).toMatchObject({ plan: { kind: 'local' } })
+    expect(resolve(`boot/ipxe/${macOf(3).replaceAll(':', '-')}`)).toBeUndefined()
+    expect(resolve(`boot/known/${dashes}/serial/S1`)).toEqual({ kind: 'fixed', text: '' })
+    expect(resolve(`boot/known/${macOf(2).replaceAll(':', '-')}/serial`)).toEqual({
+      kind: 'fixed',
+      text: 'known\n',
+    })
+  })
+
+  test('the screen has MAC, serial number and code, and asks on', () => {
+    const plan = planBoot(strangerNode(mac, stranger), us)!
+    for (const text of [renderGrub(plan, us), renderIpxe(plan, us, { name: 'x' })])
+      for (const shown of [mac, 'S1', '012345', 'sysclone adopt 012345 NAME']) expect(text).toContain(shown)
+    expect(renderIpxe(plan, us, { name: 'x' })).toContain(
+      'chain --replace --autofree http://10.0.0.1/boot/ipxe/52-54-00-00-00-01/serial/${serial:uristring} || goto again',
+    )
+    expect(renderGrub(plan, us)).toContain("set known='(tftp,10.0.0.1)/boot/known/52-54-00-00-00-01/serial'")
+  })
+})
+
+test('option 97 as SMBIOS tools show it; what no maker set is none', () => {
+  const request = readRequest(parsePacket(capture('ovmf-pxe-discover')))
+  const uuid = request.kind === 'request' ? request.options.uuid : undefined
+  expect(uuid).toHaveLength(17)
+  expect(uuidText(Buffer.from('0033221100554477668899aabbccddeeff', 'hex'))).toBe(
+    '00112233-4455-6677-8899-aabbccddeeff',
+  )
+  for (const junk of [
+    '00'.repeat(17),
+    `00${'ff'.repeat(16)}`,
+    '0000020003000400050006000700080009',
+    '01',
+    '',
+  ])
+    expect(uuidText(Buffer.from(junk, 'hex'))).toBeUndefined()
+  expect(uuidText(undefined)).toBeUndefined()
+})
+
+test('a placeholder is no serial number', () => {
+  for (const serial of ['CZ1234', 'VMware-42 1a', '7']) expect(isSerial(serial)).toBe(true)
+  for (const serial of [
+    '',
+    '0',
+    '0000',
+    'To be filled by O.E.M.',
+    'Default string',
+    'None',
+    'Not Specified',
+    ' x',
+    'a\nb',
+  ])
+    expect(isSerial(serial)).toBe(false)
+})
+
+describe('DHCP', () => {
+  const network = {
+    subnet: parseSubnet('10.0.0.0/24'),
+    address: server,
+    pool: { from: '10.0.0.100' as Ipv4, to: '10.0.0.110' as Ipv4 },
+  }
+  const world = {
+    serverOf: () => ({ address: server, httpPort: 80, imagePort: 8081 }),
+    nodes: indexNodes([]),
+    built: new Set(['boot/grub/x86_64-efi/core.efi']),
+    ...{ leases: [], waiting: [], now: 1e12 },
+  }
+  const asked = (more: object, as: Parameters<typeof discoverAs>[0]) =>
+    makeDryRun({ ...world, networks: [{ ...network, ...more }] })({
+      request: discoverAs(as, macOf(1)),
+      replies: [],
+    })
+
+  test('off: an unknown machine gets nothing to boot; hold: a pool address and a loader', () => {
+    expect(asked({}, 'uefi-x64').file).toBeUndefined()
+    expect(asked({ discovery: 'hold' }, 'uefi-x64')).toMatchObject({
+      answer: 'offer',
+      file: 'boot/grub/x86_64-efi/core.efi',
+    })
+    expect(asked({ discovery: 'hold' }, 'ipxe-bios').file).toBe('http://10.0.0.1/boot/ipxe/52-54-00-00-00-01')
+    expect(asked({ discovery: 'hold' }, 'system').file).toBeUndefined()
+    const { pool: _, ...proxy } = network
+    const run = makeDryRun({ ...world, networks: [{ ...proxy, mode: 'proxy', discovery: 'hold' }] })
+    expect(run({ request: discoverAs('uefi-x64', macOf(1)), replies: [] })).toMatchObject({ answer: 'offer' })
+  })
+})
