@@ -20,16 +20,17 @@ type Context = {
   built: ReadonlySet<string>
 }
 
-/** Unknown machines are offered a screen that waits, where `discovery: hold` says so. They and running systems are else offered no file; firmware that could do nothing with that is not answered. */
+/**
+ * Running systems are offered no file, nor unknown machines unless they are to wait at a screen; firmware that could do
+ * nothing without a file is not answered.
+ */
 export function bootOffer(
   request: Request,
   { node: known, server, network, built }: Context,
 ): BootOffer | Ignore {
   const { client, mac } = request
   if (client.kind === 'os') return { kind: 'offer', file: {}, header: {}, options: {} }
-  const node =
-    known ??
-    (network.discovery === 'hold' ? { ...strangerNode(mac), ...netbootOfStranger(client, built) } : undefined)
+  const node = known ?? strangerFor(request, { network, built })
   if (!node) return withoutFile(client, request.options)
   const proxy = network.mode === 'proxy'
   const loader = planFirstLoader({ client, mac, node, server, built, proxy })
@@ -51,6 +52,12 @@ export function bootOffer(
       ...(pathPrefix !== undefined && { pathPrefix: withSlash(pathPrefix) }),
     },
   }
+}
+
+/** Beside another DHCP server shim would look for its second stage there. */
+function strangerFor({ client, mac }: Request, { network, built }: Pick<Context, 'network' | 'built'>) {
+  if (network.discovery !== 'hold') return undefined
+  return { ...strangerNode(mac), ...(network.mode !== 'proxy' && netbootOfStranger(client, built)) }
 }
 
 /**

@@ -195,6 +195,13 @@ describe('DHCP', () => {
     })
     expect(asked({ discovery: 'hold' }, 'ipxe-bios').file).toBe('http://10.0.0.1/boot/ipxe/52-54-00-00-00-01')
     expect(asked({ discovery: 'hold' }, 'system').file).toBeUndefined()
+    const shim = 'boot/shim/x86_64/shimx64.efi'
+    const secure = {
+      ...world,
+      built: new Set([...world.built, shim]),
+      networks: [{ ...network, discovery: 'hold' as const }],
+    }
+    expect(makeDryRun(secure)({ request: discoverAs('uefi-x64', macOf(1)), replies: [] }).file).toBe(shim)
     const { pool: _, ...proxy } = network
     const run = makeDryRun({ ...world, networks: [{ ...proxy, mode: 'proxy', discovery: 'hold' }] })
     expect(run({ request: discoverAs('uefi-x64', macOf(1)), replies: [] })).toMatchObject({ answer: 'offer' })
