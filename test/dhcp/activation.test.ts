@@ -65,6 +65,16 @@ test('without any right to open a port, machines are answered', async () => {
   await server.stop()
 })
 
+test('systemd-socket-activate: our other sockets find their place beside the one that it opened', async () => {
+  const activate = ['systemd-socket-activate', '-d', '-l', '0.0.0.0:67', '--fdname=s0']
+  const journal = join(lan.folder, 'b.journal')
+  const started = startServer(lan, 'server', { networks, nodes, journal }, activate)
+  const asked = await udhcpc() // what it waits for
+  const server = await started
+  expect(asked.said + (await udhcpc()).said).toMatch(/lease of 10.77.0.21 obtained/)
+  await server.stop()
+})
+
 test('a socket that nothing needs, or that is none, is refused by name', async () => {
   const start = (...sockets: string[]) => startServer(lan, 'server', { networks, nodes }, before(...sockets))
   await expect(start(...handed, 's1 0.0.0.0 67 s1')).rejects.toThrow(
@@ -90,7 +100,9 @@ test('the whole server passes them to the process that answers, also when that o
   writeFileSync(
     config,
     `stateDir: ${join(lan.folder, 'state')}
-networks: [{ interface: s0, subnet: 10.77.0.0/24, address: 10.77.0.1 }]
+networks:
+  - { interface: s0, subnet: 10.77.0.0/24, address: 10.77.0.1 }
+  - { subnet: 10.79.0.0/24, address: 10.77.0.1 } # relayed: reached by the address of the other one
 http: { port: 8080, imagePort: 8082, workers: 1 }
 tftp: { port: 6969 }
 api: { socket: ${join(lan.folder, 'api.sock')} }
@@ -105,7 +117,7 @@ api: { socket: ${join(lan.folder, 'api.sock')} }
     if (server.exitCode !== null) throw new Error(why())
     return why().split('"serve.start","process":"boot"').length > times
   }
-  await until(ready(1), { timeoutMs: 20_000, why })
+  await until(ready(1), { timeoutMs: 60_000, why })
   const define = [process.execPath, cli, 'mkdef', '-t', 'node', '-o', 'n1', `mac=${mac}`, 'ip=10.77.0.21']
   const defined = lan.start('server', define, { env: { SYSCLONE_SERVER: join(lan.folder, 'api.sock') } })
   await until(() => defined.exitCode === 0, { why: defined.said })
@@ -115,7 +127,7 @@ api: { socket: ${join(lan.folder, 'api.sock')} }
     '-c',
     `kill -9 $(ps -o pid=,args= --ppid ${server.pid} | sed -n 's/^ *\\([0-9]*\\) .*boot.ts.*/\\1/p')`,
   ])
-  await until(ready(2), { timeoutMs: 20_000, why })
+  await until(ready(2), { timeoutMs: 30_000, why })
   expect((await udhcpc()).said).toMatch(/lease of 10.77.0.21 obtained/)
   await lan.stop(server)
-})
+}, 90_000) // it builds what machines load

@@ -109,6 +109,44 @@ test('perfdhcp: 80 machines, 300 exchanges, no two with one address, and all of 
   lan.ip('lan', 'addr', 'flush', 'dev', 'c0')
 })
 
+test('udhcpc -a finds its address in use and declines it: of the pool it gets another one, for ten minutes', async () => {
+  server.forget()
+  const mine = '52:54:00:77:00:55'
+  lan.ip('lan', 'link', 'set', 'c0', 'address', mine)
+  const udhcpc = () =>
+    lan.run('lan', [
+      'udhcpc',
+      '-f',
+      '-n',
+      '-q',
+      '-a',
+      '-R',
+      '-t',
+      '4',
+      '-T',
+      '1',
+      '-A',
+      '1',
+      '-i',
+      'c0',
+      '-s',
+      '/bin/true',
+    ])
+  const leaseIn = (text: string) => [...text.matchAll(/lease of (10\.77\.0\.1\d\d) obtained/g)].at(-1)?.[1]
+  const first = leaseIn((await udhcpc()).said)!
+  expect(first).toBeDefined()
+  lan.address('server', 's0', `${first}/32`) // now somebody answers there
+  const { said } = await udhcpc()
+  expect(server.seen('dhcp.decline', { mac: mine, address: first })).toHaveLength(1)
+  expect(leaseIn(said)).toBeDefined()
+  expect(leaseIn(said)).not.toBe(first)
+  const quarantine = (await server.leases()).find(({ address }) => address === first)
+  expect(quarantine).toMatchObject({ state: 'declined' })
+  expect(quarantine!.until - Date.now()).toBeGreaterThan(500_000)
+  lan.ip('server', 'addr', 'del', `${first}/32`, 'dev', 's0')
+  lan.ip('lan', 'link', 'set', 'c0', 'address', mac)
+})
+
 test('a machine that floods is left alone, and another one is answered in the meantime', async () => {
   server.forget()
   writeFileSync(join(lan.folder, 'flood.cjs'), flood)
