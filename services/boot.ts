@@ -38,7 +38,7 @@ type World = {
   pool: Pool
 }
 
-runChild(async ({ config, coexist, handed }, parent) => {
+runChild(async ({ config, coexist, restarted, handed }, parent) => {
   const bootfiles = await loadBootfiles(config.stateDir)
   await mkdir(config.stateDir, { recursive: true })
   const leases = await openLeases(join(config.stateDir, 'leases.journal'))
@@ -82,8 +82,7 @@ runChild(async ({ config, coexist, handed }, parent) => {
       recorder.dhcp(seen)
       strangers.heard(seen)
     },
-    coexist,
-    handed,
+    ...{ coexist, restarted, handed },
   })
   const pool = await startPool({ workers: config.tftp.workers, emit })
   const folder = join(config.stateDir, 'joined')

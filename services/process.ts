@@ -55,6 +55,7 @@ export type Down =
       kind: 'begin'
       config: Config
       coexist: boolean
+      restarted: boolean
       handed: HandedDescriptor[] // for the boot process
       spec?: JobSpec
       job?: string

@@ -64,7 +64,7 @@ export async function startServer({ config, log, coexist = false, handed = [] }:
     child.on('exit', (code, signal) => exited(entry, code, signal, job))
     // Another DHCP server may come while we run: the boot process that is started again does not give way to it.
     const inChild = passed.map(({ name }, i) => ({ name, fd: ownDescriptors.length + i }))
-    const begin = { config, coexist: coexist || started, handed: inChild }
+    const begin = { config, coexist, restarted: started, handed: inChild }
     tell(entry, {
       kind: 'begin',
       ...begin,

@@ -42,8 +42,10 @@ export type DhcpNeeds = {
   emit: Emit
   /** Told of every request that was read and of its answer, after the answer has left. */
   record?(seen: DhcpSeen): void
-  /** Start even beside another DHCP server. */
+  /** Another DHCP server on our networks is expected. */
   coexist?: boolean
+  /** We were there before: start even beside another DHCP server, and tell of it. */
+  restarted?: boolean
   /** Sockets that systemd opened. */
   handed?: readonly HandedDescriptor[]
   ports?: DhcpPorts // others than the usual ones only in tests
@@ -68,6 +70,7 @@ export async function startDhcp(needs: DhcpNeeds) {
     emit,
     record,
     coexist = false,
+    restarted = false,
     handed: descriptors = [],
   } = needs
   const { ports = usualPorts, now = Date.now } = needs
@@ -79,7 +82,7 @@ export async function startDhcp(needs: DhcpNeeds) {
   const lookingMac = makeLookingMac()
   for (const { mode, subnet } of networks)
     if (mode === 'proxy') say.warn(`${subnetText(subnet)}: ${PROXY_WARNING}`)
-  const watch = await startWatch({ networks, mac: lookingMac, ports, coexist, say })
+  const watch = await startWatch({ networks, mac: lookingMac, ports, onlyTell: coexist || restarted, say })
   const handed = await openHanded(descriptors)
   const { listeners, sender, close } = await openListeners(networks, ports, handed)
   handed.finish()

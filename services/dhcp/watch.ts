@@ -14,11 +14,13 @@ import type { Say } from './say.ts'
 const ASK_AT_MS = [0, 1000, 2000]
 const WAIT_MS = 3500
 const EVERY_MS = 300_000
+const FOUND_LIMIT = 100
 
 /** Of one process: other servers keep an address for it, so it is always the same one. Locally administered. */
 export const makeLookingMac = (): Mac => macFromBytes(Uint8Array.of(2, ...randomBytes(5)))
 
-type Needs = { networks: readonly Network[]; mac: Mac; ports: DhcpPorts; coexist: boolean; say: Say }
+/** `onlyTell`: what is found at the start is only told. */
+type Needs = { networks: readonly Network[]; mac: Mac; ports: DhcpPorts; onlyTell: boolean; say: Say }
 /** A network whose broadcasts we hear; others can't be looked at from here. */
 type Local = Network & { interface: string }
 
@@ -33,10 +35,12 @@ const kinds: Record<OtherServer['kind'], string> = {
  * at once. What is found later is said as `dhcp.rogue`.
  * @throws UserError naming the other server
  */
-export async function startWatch({ networks, mac, ports, coexist, say }: Needs) {
+export async function startWatch({ networks, mac, ports, onlyTell, say }: Needs) {
   const local = networks.filter(isLocal)
-  const look = (network: Local, first: boolean) => lookForServers(network.interface, { mac, ports, first })
-  const alone = coexist ? [] : local.filter(({ mode }) => mode !== 'proxy')
+  const closing = new AbortController()
+  const look = (network: Local, first: boolean) =>
+    lookForServers(network.interface, { mac, ports, first, signal: closing.signal })
+  const alone = onlyTell ? [] : local.filter(({ mode }) => mode !== 'proxy')
   await Promise.all(alone.map(refuseBesideAnother))
   const others = local.filter((network) => !alone.includes(network))
   for (const network of others) void lookAround(network)
@@ -45,7 +49,7 @@ export async function startWatch({ networks, mac, ports, coexist, say }: Needs) 
   }, EVERY_MS)
 
   async function refuseBesideAnother(network: Local) {
-    const [other] = await lookIfPossible(network, true)
+    const [other] = (await lookIfPossible(network, true)) ?? []
     if (!other) return
     throw new UserError(kinds[other.kind], {
       what: other.server,
@@ -55,16 +59,17 @@ export async function startWatch({ networks, mac, ports, coexist, say }: Needs) 
   }
 
   async function lookAround(network: Local) {
-    judge(network, await lookIfPossible(network, false))
+    const found = await lookIfPossible(network, false)
+    if (found && !closing.signal.aborted) judge(network, found)
   }
 
   /** Without a right to port 68 nobody is found; what else is wrong with the interface, listening on it will say. */
-  async function lookIfPossible(network: Local, first: boolean): Promise<OtherServer[]> {
+  async function lookIfPossible(network: Local, first: boolean): Promise<OtherServer[] | undefined> {
     try {
       return await look(network, first)
     } catch (error) {
       say.warn(`can not look for other servers on ${network.interface}: ${(error as Error).message}`)
-      return []
+      return undefined
     }
   }
 
@@ -75,7 +80,12 @@ export async function startWatch({ networks, mac, ports, coexist, say }: Needs) 
       say.warn(`no DHCP server answers on ${device}: with mode: proxy machines need one for their address`)
   }
 
-  return { close: async () => clearInterval(timer) }
+  return {
+    async close() {
+      clearInterval(timer)
+      closing.abort()
+    },
+  }
 }
 
 /** Nobody else is on the loopback interface, and it has no broadcasts. */
@@ -88,7 +98,7 @@ const isLocal = (network: Network): network is Local =>
  */
 async function lookForServers(
   device: string,
-  { mac, ports, first }: { mac: Mac; ports: DhcpPorts; first: boolean },
+  { mac, ports, first, signal }: { mac: Mac; ports: DhcpPorts; first: boolean; signal: AbortSignal },
 ): Promise<OtherServer[]> {
   const xid = randomInt(2 ** 32)
   const found = new Map<string, OtherServer>()
@@ -98,14 +108,18 @@ async function lookForServers(
   socket.on('error', () => {}) // an interface that went down: nobody answers
   socket.on('message', (bytes) => {
     const other = tryRead(bytes, xid)
-    if (!other) return
+    if (!other || found.size >= FOUND_LIMIT) return
     found.set(`${other.server} ${other.kind}`, other)
     if (first) done.resolve()
   })
   const question = serializePacket(lookingDiscover({ mac, xid }))
   const timers = ASK_AT_MS.map((at) => setTimeout(() => ask(socket, question, ports), at))
   timers.push(setTimeout(done.resolve, WAIT_MS))
+  const stop = () => done.resolve()
+  signal.addEventListener('abort', stop)
+  if (signal.aborted) stop()
   await done.promise
+  signal.removeEventListener('abort', stop)
   for (const timer of timers) clearTimeout(timer)
   await new Promise<void>((closed) => socket.close(closed))
   return [...found.values()]
@@ -114,7 +128,9 @@ async function lookForServers(
 const ask = (socket: dgram.Socket, question: Buffer, ports: DhcpPorts) =>
   socket.send(question, ports.server, BROADCAST, () => {})
 
-function tryRead(bytes: Uint8Array, xid: number): OtherServer | undefined {
+/** All that servers broadcast is heard here, ours in the midst of a storm too: the cheap question comes first. */
+function tryRead(bytes: Buffer, xid: number): OtherServer | undefined {
+  if (bytes.length < 8 || bytes.readUInt32BE(4) !== xid) return undefined
   try {
     return otherServer(parsePacket(bytes), xid)
   } catch (error) {

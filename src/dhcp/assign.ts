@@ -1,5 +1,5 @@
 // Which address a machine is to have, and whether it may have the one it asks for.
-import { type Ipv4, ipv4FromNumber, type Mac, subnetContains, subnetSize } from '../address.ts'
+import { type Ipv4, ipv4ToNumber, type Mac, subnetContains, subnetSize } from '../address.ts'
 import type { BootNode } from '../boot/plan.ts'
 import type { Network } from '../node/network.ts'
 import type { LeaseView } from './leases.ts'
@@ -38,8 +38,9 @@ function checkFixed(address: Ipv4, network: Network): Chosen {
 
 /** Ours, the gateway's, and those that no machine can have. */
 function isServers(address: Ipv4, { address: ours, gateway, subnet }: Network): boolean {
-  const ends = [subnet.base, subnet.base + subnetSize(subnet) - 1].map(ipv4FromNumber)
-  return address === ours || address === gateway || ends.includes(address)
+  if (address === ours || address === gateway) return true
+  const host = ipv4ToNumber(address) - subnet.base
+  return host === 0 || host === subnetSize(subnet) - 1
 }
 
 const reservedIn =
