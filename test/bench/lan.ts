@@ -1,5 +1,6 @@
 // A network of the bench's own: two namespaces and a cable between them. Servers stand in one, clients in the other.
 import { execFileSync } from 'node:child_process'
+import { existsSync, readdirSync } from 'node:fs'
 import type { Ipv4 } from '../../src/address.ts'
 
 export const serverAddress = '10.77.0.1' as Ipv4
@@ -12,9 +13,11 @@ export const devices = { server: 'srv0', client: 'cli0' }
 
 export type Lan = ReturnType<typeof makeLan>
 
+const ip = (...argv: string[]) => void execFileSync('ip', argv, { stdio: ['ignore', 'ignore', 'inherit'] })
+
 export function makeLan() {
+  removeLeft()
   const names = { server: `scbs${process.pid}`, client: `scbc${process.pid}` }
-  const ip = (...argv: string[]) => void execFileSync('ip', argv, { stdio: ['ignore', 'ignore', 'inherit'] })
   const inside = (side: keyof typeof names, argv: string[]) => ['ip', 'netns', 'exec', names[side], ...argv]
 
   for (const name of Object.values(names)) ip('netns', 'add', name)
@@ -47,5 +50,14 @@ export function makeLan() {
     close() {
       for (const name of Object.values(names)) ip('netns', 'del', name)
     },
+  }
+}
+
+/** Of a run that was killed: its number is in the name. */
+function removeLeft() {
+  const folder = '/run/netns'
+  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+    const pid = /^scb[sc](\d+)$/.exec(name)?.[1]
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) ip('netns', 'del', name)
   }
 }

@@ -58,17 +58,36 @@ const dnsmasqOptions = ({ folder, root }: Site) => [
   ...['--quiet-dhcp', '--quiet-tftp', '--log-facility=/dev/null'],
 ]
 
-/** sendfile, one worker for each processor. */
-const nginxConfig = ({ folder, root }: Site) => `
-daemon off; user root; worker_processes auto; pid ${join(folder, 'nginx.pid')};
-error_log ${join(folder, 'nginx.log')} crit;
-events { worker_connections 20000; multi_accept on; }
+/** sendfile, one worker for each processor. `server`: what stands in the server block; it listens on `port`. */
+export function nginxOf(server: string, port: number): Contestant {
+  return {
+    name: 'nginx',
+    start({ lan, folder }) {
+      const own = join(folder, `nginx-${port}`)
+      mkdirSync(own)
+      const spare = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
+        (name) => `${name}_temp_path ${own};`,
+      )
+      const file = join(own, 'nginx.conf')
+      writeFileSync(
+        file,
+        `daemon off; user root; worker_processes auto; pid ${own}/pid; error_log ${own}/error.log crit;
+events { worker_connections 10000; multi_accept on; }
 http {
   access_log off; sendfile on; sendfile_max_chunk 2m; tcp_nopush on; open_file_cache max=1000;
-  ${['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${join(folder, 'nginx')};`).join(' ')}
-  server { listen ${serverAddress}:80 backlog=4096; root ${root}; location /config { try_files /config =404; } }
+  ${spare.join(' ')}
+  server { ${server} }
 }
-`
+`,
+      )
+      return launch('nginx', {
+        argv: lan.inServer([...allFiles, 'nginx', '-c', file, '-p', own]),
+        log: join(own, 'out'),
+        listens: { tcp: [port] },
+      })
+    },
+  }
+}
 
 export const peers = {
   kea: kea('Kea', false),
@@ -96,17 +115,11 @@ export const peers = {
   },
   nginx: {
     name: 'nginx',
-    start(site) {
-      const { lan, folder } = site
-      mkdirSync(join(folder, 'nginx'), { recursive: true })
-      const file = join(folder, 'nginx.conf')
-      writeFileSync(file, nginxConfig(site))
-      return launch('nginx', {
-        argv: lan.inServer([...allFiles, 'nginx', '-c', file, '-p', folder]),
-        log: join(folder, 'nginx.out'),
-        listens: { tcp: [80] },
-      })
-    },
+    start: (site) =>
+      nginxOf(
+        `listen ${serverAddress}:80 backlog=4096; root ${site.root}; location /config { try_files /config =404; }`,
+        80,
+      ).start(site),
   },
 } satisfies Record<string, Contestant>
 

@@ -3,8 +3,10 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { dhcpAvalanche, dhcpRate } from './dhcp.ts'
+import { http } from './http.ts'
 import { summary } from './report.ts'
 import { type FileName, type Ground, makeGround } from './site.ts'
+import { storm } from './storm.ts'
 import { tftp } from './tftp.ts'
 
 type Row = { files: FileName[]; run(ground: Ground): Promise<void> }
@@ -12,6 +14,8 @@ const rows: Record<string, Row> = {
   dhcp: { files: [], run: dhcpRate },
   avalanche: { files: [], run: dhcpAvalanche },
   tftp: { files: ['loader', 'blob'], run: tftp },
+  http: { files: ['big'], run: http },
+  storm: { files: ['loader', 'blob'], run: storm },
 }
 // These count CPU of the parts and need no network.
 const scripts = ['boot', 'objects']

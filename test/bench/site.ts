@@ -2,15 +2,17 @@
 import { createHash, randomBytes } from 'node:crypto'
 import {
   closeSync,
+  existsSync,
   linkSync,
   mkdirSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   rmSync,
   writeFileSync,
   writeSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { type Lan, makeLan } from './lan.ts'
 
 /** `root` has the files by name; `folder` is one server's own, empty when it starts. */
@@ -19,13 +21,15 @@ export type Site = { lan: Lan; folder: string; root: string; digests: Record<Fil
 const MB = 1_000_000
 export const fileBytes = { loader: MB, blob: 10 * MB, big: 1000 * MB }
 export type FileName = keyof typeof fileBytes
+const workFolders = '/var/tmp/sysclone-bench-'
 const config = 'set timeout=0\nmenuentry linux {\n  linux /vmlinuz quiet\n  initrd /initrd\n}\n'
 
 export type Ground = ReturnType<typeof makeGround>
 
 /** A network, and files in a work folder that goes away with it. */
 export function makeGround(files: FileName[]) {
-  const work = mkdtempSync('/var/tmp/sysclone-bench-')
+  removeLeft()
+  const work = mkdtempSync(`${workFolders}${process.pid}-`)
   const root = join(work, 'root')
   mkdirSync(root)
   writeFileSync(join(root, 'config'), config)
@@ -46,6 +50,15 @@ export function makeGround(files: FileName[]) {
       lan.close()
       rmSync(work, { recursive: true, force: true })
     },
+  }
+}
+
+/** Of a run that was killed: its number is in the name. */
+function removeLeft() {
+  const parent = dirname(workFolders)
+  for (const name of readdirSync(parent)) {
+    const pid = name.startsWith(basename(workFolders)) && /(\d+)-\w+$/.exec(name)?.[1]
+    if (pid && !existsSync(`/proc/${pid}`)) rmSync(join(parent, name), { recursive: true, force: true })
   }
 }
 
