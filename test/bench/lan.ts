@@ -7,6 +7,8 @@ export const serverAddress = '10.77.0.1' as Ipv4
 export const subnet = '10.77.0.0/16'
 /** Addresses of clients: the pool of each DHCP server, and what client number i has without asking. */
 export const pool = { from: '10.77.128.1' as Ipv4, to: '10.77.254.254' as Ipv4 }
+/** Of client number 0; the others follow. */
+export const firstClient = pool.from
 const clientsRange = '10.77.128.0/17'
 const clientAddress = '10.77.0.2'
 export const devices = { server: 'srv0', client: 'cli0' }
@@ -31,6 +33,7 @@ export function makeLan() {
   // Each client has an address of its own, and the kernels need neither a list of them nor a neighbour entry for each.
   ip('-n', names.client, 'route', 'add', 'local', clientsRange, 'dev', 'lo')
   ip('-n', names.server, 'route', 'add', clientsRange, 'via', clientAddress)
+  ip('-n', names.client, 'route', 'add', 'broadcast', '255.255.255.255', 'dev', devices.client)
   // An address that nobody has taken yet must not answer a server that looks whether it is free.
   execFileSync('ip', ['netns', 'exec', names.client, 'sysctl', '-qw', 'net.ipv4.icmp_echo_ignore_all=1'])
 

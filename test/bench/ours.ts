@@ -37,12 +37,13 @@ export function sysclone({ nodes = 0, config = [] }: Options = {}, name = 'syscl
   }
 }
 
-/** Nodes have the addresses that are otherwise given to anybody. */
+/** Nodes have the first half of the addresses that are otherwise given to anybody. */
 const configLines = ({ folder }: Site, fixed: boolean) => [
   `stateDir: ${join(folder, 'state')}`,
-  `networks: [{ interface: ${devices.server}, subnet: ${subnet}, address: ${serverAddress}${fixed ? '' : `, pool: ${pool.from}-${pool.to}`} }]`,
+  `networks: [{ interface: ${devices.server}, subnet: ${subnet}, address: ${serverAddress}, pool: ${fixed ? middle : pool.from}-${pool.to} }]`,
   `api: { socket: ${socketOf(folder)} }`,
 ]
+const middle = '10.77.192.1'
 const socketOf = (folder: string) => join(folder, 'api.sock')
 
 /** Node number i has the MAC of client number i of the rack. Their osimage is the site's loader as kernel and its blob. */

@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { dhcpAvalanche, dhcpRate } from './dhcp.ts'
+import { fuzz } from './fuzz.ts'
 import { http } from './http.ts'
 import { summary } from './report.ts'
 import { type FileName, type Ground, makeGround } from './site.ts'
@@ -16,6 +17,7 @@ const rows: Record<string, Row> = {
   tftp: { files: ['loader', 'blob'], run: tftp },
   http: { files: ['big'], run: http },
   storm: { files: ['loader', 'blob'], run: storm },
+  fuzz: { files: ['loader', 'blob'], run: fuzz },
 }
 // These count CPU of the parts and need no network.
 const scripts = ['boot', 'objects']
