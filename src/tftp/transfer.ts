@@ -12,7 +12,7 @@ export type Transfer = {
   heard: boolean // the client has answered at least once
   wentBack: boolean // the present window was sent again because the client said so
   rtt?: { smooth: number; spread: number } // RFC 6298, ms
-  timeoutMs?: number // agreed with the client; then it alone counts
+  timeoutMs?: number // agreed with the client: the longest wait
 }
 export type Event =
   | { type: 'ack'; block: number; now: number } // as on the wire, 16 bits
@@ -55,12 +55,14 @@ export function begin(
   }
 }
 
-/** When the present window is sent again, ms after `sentAt`. Every retry doubles it. */
+/**
+ * When the present window is sent again, ms after `sentAt`. Every retry doubles it, up to what was agreed: curl and U-Boot ask
+ * for 5 or 6 s, which as the only wait would make each lost packet cost that much (RFC 2349 says so; a block too early harms nobody).
+ */
 export function retryMs(t: Transfer): number {
   if (!t.heard) return limits.firstMs
-  if (t.timeoutMs !== undefined) return t.timeoutMs
   const base = t.rtt ? Math.max(limits.minMs, t.rtt.smooth + 4 * t.rtt.spread) : limits.firstMs
-  return Math.min(limits.maxMs, base * 2 ** t.tries)
+  return Math.min(t.timeoutMs ?? limits.maxMs, base * 2 ** t.tries)
 }
 
 /** `undefined`: the event changes nothing and is not answered. */

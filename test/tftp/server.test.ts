@@ -13,6 +13,7 @@ import { type Pool, startPool } from '../../services/tftp/pool.ts'
 import { startTftp } from '../../services/tftp/server.ts'
 import type { Ipv4 } from '../../src/address.ts'
 import { type Packet, parsePacket, serializePacket } from '../../src/tftp/packet.ts'
+import { openRelay } from './relay.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'sysclone-tftp-'))
 const sizes: Record<string, number> = {
@@ -488,39 +489,4 @@ async function fetchFile(
   } finally {
     if (!given) wire.close()
   }
-}
-
-/** A wire between one client after the other and the server: `fateOf` says what becomes of each packet. */
-async function openRelay(serverPort: number, fateOf: () => 'pass' | 'lose' | 'twice' | 'late') {
-  const front = dgram.createSocket('udp4')
-  const back = dgram.createSocket('udp4')
-  front.bind(0, '127.0.0.1')
-  back.bind(0, '127.0.0.1')
-  await Promise.all([once(front, 'listening'), once(back, 'listening')])
-  let client = 0
-  let transfer = serverPort
-  let closed = false
-  const deliver = (socket: dgram.Socket, bytes: Buffer, port: () => number) => {
-    const go = () => closed || socket.send(bytes, port(), '127.0.0.1', () => {})
-    const fate = fateOf()
-    if (fate === 'late') setTimeout(go, 3)
-    else if (fate !== 'lose') go()
-    if (fate === 'twice') go()
-  }
-  front.on('message', (bytes, { port }) => {
-    if (port !== client) transfer = serverPort
-    client = port
-    const to = bytes[1] === 1 ? serverPort : transfer
-    deliver(back, bytes, () => to)
-  })
-  back.on('message', (bytes, { port }) => {
-    transfer = port
-    deliver(front, bytes, () => client)
-  })
-  const close = () => {
-    closed = true
-    front.close()
-    back.close()
-  }
-  return { port: front.address().port, close }
 }

@@ -104,7 +104,7 @@ test('a file that ends on a border of blocks is closed by an empty block, an emp
   expect([0, 1, 511, 512, 513, 1024].map((bytes) => blockCount(bytes, 512))).toEqual([1, 1, 1, 2, 2, 3])
 })
 
-test("the timer: a second at first, 200 ms once the round trip is known, doubled by silence, the client's own if agreed", () => {
+test('the timer: a second at first, 200 ms once the round trip is known, doubled by silence, up to what was agreed', () => {
   const first = begin({ blocks: 9, oack: true, window: 1 }, 0)
   expect(retryMs(first)).toBe(1000)
   const [known] = step(first, ack(0))!
@@ -112,8 +112,9 @@ test("the timer: a second at first, 200 ms once the round trip is known, doubled
   const [again] = step(known, timeout)!
   expect(retryMs(again)).toBe(400)
   const own = begin({ blocks: 9, oack: true, window: 1, timeoutMs: 3000 }, 0)
-  expect(retryMs(own)).toBe(1000) // that it was agreed is not known yet
-  expect(retryMs(step(own, ack(0))![0])).toBe(3000)
+  const [agreed] = step(own, ack(0))!
+  expect([0, 1, 4, 9].map((tries) => retryMs({ ...agreed, tries }))).toEqual([200, 400, 3000, 3000])
+  expect([0, 4, 9].map((tries) => retryMs({ ...known, tries }))).toEqual([200, 3200, 5000])
   const [slow] = step(first, ack(0, 900))!
   expect(retryMs(slow)).toBe(2700)
 })
