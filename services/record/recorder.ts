@@ -33,7 +33,7 @@ type Needs = {
   againMs?: number
 }
 
-const limits = { waitingBytes: 8 << 20, batchBytes: 512 << 10, ofMac: 120, ofUnknown: 2000 } // the last two a minute
+const limits = { waitingBytes: 24 << 20, batchBytes: 1 << 20, ofMac: 120, ofUnknown: 2000 } // the last two a minute
 
 export function openRecorder(needs: Needs) {
   const { send, nodeOf, macOf, now = Date.now, flushMs = 300, againMs = 5000 } = needs

@@ -21,7 +21,23 @@ const usual = { perMachine: 10, steps: 200, bytes: 256 << 20, unknown: 200 }
 const FIRST_STEPS = 20
 const MARK = 'boot-steps-stored'
 
-type Open = BootState & { id: number; began: number; bytes: number; next: number; steps: number }
+/** A boot that is written to: as it is stored, and what is new in it. */
+type Open = BootState & {
+  row: {
+    id: number
+    mac: Mac
+    node: NodeName | null
+    began: number
+    next: number
+    steps: number
+    bytes: number
+  }
+  /** Its bytes in the database. */
+  stored: number
+  fresh: boolean
+  added: { number: number; data: string }[]
+}
+const CHUNK = 500 // rows in one statement
 
 export async function openBoots(db: Kysely<Tables>, limits = usual) {
   const sum = await db
@@ -58,93 +74,108 @@ export async function openBoots(db: Kysely<Tables>, limits = usual) {
     await db.transaction().execute((t) => write(t, steps))
   }
 
+  /** In few statements: a rack that boots makes thousands of steps in a second. */
   async function write(t: Kysely<Tables>, steps: Step[]) {
-    const began: { mac: Mac; known: boolean }[] = []
     const byMac = Map.groupBy(steps, ({ mac }) => mac)
+    const newest = await newestOf(t, [...byMac.keys()])
+    const touched: Open[] = []
     for (const [mac, its] of byMac) {
-      let open = await newestOf(t, mac)
+      let open = newest.get(mac)
+      let isTouched = false
       for (const step of its.sort((a, b) => a.time - b.time)) {
         const place = placeStep(open, step)
         if (!place) continue
-        if (place.begins) {
-          if (open) await putState(t, open)
-          open = await begin(t, step)
-          began.push({ mac, known: step.node !== undefined })
-        }
+        if (place.begins) open = begin(step)
+        if (place.begins || !isTouched) touched.push(open!)
+        isTouched = true
         Object.assign(open!, place.boot)
-        await append(t, open!, step)
+        append(open!, step)
       }
-      if (open) await putState(t, open)
     }
-    for (const { mac } of began) await forgetOldest(t, mac)
-    if (began.some(({ known }) => !known)) await forgetUnknown(t)
+    await put(t, touched)
+    const began = touched.filter(({ fresh }) => fresh)
+    await forgetOldest(t, [...new Set(began.map(({ row }) => row.mac))])
+    if (began.some(({ row }) => row.node === null)) await forgetUnknown(t)
     await forgetToFit(t)
   }
 
-  async function begin(t: Kysely<Tables>, { mac, node, time }: Step): Promise<Open> {
-    const id = ++lastId
-    await t
-      .insertInto('boot_record')
-      .values({
-        id,
-        mac,
-        node: node ?? null,
-        began: time,
-        last: time,
-        stage: '',
-        steps: 0,
-        bytes: 0,
-        next: 0,
-      })
-      .execute()
-    return { id, began: time, last: time, stage: 'firmware asks', bytes: 0, next: 0, steps: 0 }
+  function begin({ mac, node, time }: Step): Open {
+    const row = { id: ++lastId, mac, node: node ?? null, began: time, next: 0, steps: 0, bytes: 0 }
+    return { last: time, stage: 'firmware asks', row, stored: 0, fresh: true, added: [] }
   }
 
-  async function append(t: Kysely<Tables>, open: Open, { mac: _, node: __, ...step }: Step) {
+  function append({ row, added }: Open, { mac: _, node: __, ...step }: Step) {
     const data = JSON.stringify(step)
-    await t
-      .insertInto('boot_step')
-      .values({ boot: open.id, number: open.next++, data })
-      .execute()
-    open.bytes += data.length
-    open.steps++
-    if (open.steps <= limits.steps) return
-    const middle = await t
-      .selectFrom('boot_step')
-      .selectAll()
-      .where('boot', '=', open.id)
+    added.push({ number: row.next++, data })
+    row.bytes += data.length
+    row.steps++
+  }
+
+  async function put(t: Kysely<Tables>, touched: Open[]) {
+    const rows = touched.flatMap(({ row, added }) => added.map((step) => ({ boot: row.id, ...step })))
+    for (const some of chunks(rows)) await t.insertInto('boot_step').values(some).execute()
+    for (const open of touched) if (open.row.steps > limits.steps) await dropMiddle(t, open)
+    for (const some of chunks(touched.map(({ row, last, stage }) => ({ ...row, last, stage }))))
+      await t
+        .insertInto('boot_record')
+        .values(some)
+        .onConflict((c) =>
+          c.column('id').doUpdateSet((e) => ({
+            last: e.ref('excluded.last'),
+            stage: e.ref('excluded.stage'),
+            next: e.ref('excluded.next'),
+            steps: e.ref('excluded.steps'),
+            bytes: e.ref('excluded.bytes'),
+          })),
+        )
+        .execute()
+    for (const { row, stored } of touched) total += row.bytes - stored
+  }
+
+  /** The oldest steps but the first ones. */
+  async function dropMiddle(t: Kysely<Tables>, { row }: Open) {
+    const steps = t.selectFrom('boot_step').selectAll().where('boot', '=', row.id)
+    const middle = await steps
       .where('number', '>=', FIRST_STEPS)
       .orderBy('number')
-      .limit(1)
-      .executeTakeFirstOrThrow()
-    await t.deleteFrom('boot_step').where('boot', '=', open.id).where('number', '=', middle.number).execute()
-    open.bytes -= middle.data.length
-    open.steps--
+      .limit(row.steps - limits.steps)
+      .execute()
+    const last = Number(middle.at(-1)!.number)
+    await t
+      .deleteFrom('boot_step')
+      .where('boot', '=', row.id)
+      .where('number', '>=', FIRST_STEPS)
+      .where('number', '<=', last)
+      .execute()
+    row.steps -= middle.length
+    for (const { data } of middle) row.bytes -= data.length
   }
 
-  async function putState(t: Kysely<Tables>, { id, last, stage, bytes, next, steps }: Open) {
-    const row = await t.selectFrom('boot_record').select('bytes').where('id', '=', id).executeTakeFirst()
-    if (!row) return
-    total += bytes - Number(row.bytes)
-    await t.updateTable('boot_record').set({ last, stage, bytes, next, steps }).where('id', '=', id).execute()
-  }
-
-  async function newestOf(t: Kysely<Tables>, mac: Mac): Promise<Open | undefined> {
-    const row = await t
-      .selectFrom('boot_record')
-      .selectAll()
-      .where('mac', '=', mac)
-      .orderBy('id', 'desc')
-      .limit(1)
-      .executeTakeFirst()
-    return row && openOf(row)
+  async function newestOf(t: Kysely<Tables>, macs: Mac[]): Promise<Map<Mac, Open>> {
+    const found = new Map<Mac, Open>()
+    for (const some of chunks(macs)) {
+      const newest = t
+        .selectFrom('boot_record')
+        .select((e) => e.fn.max('id').as('id'))
+        .where('mac', 'in', some)
+        .groupBy('mac')
+      const rows = await t.selectFrom('boot_record').selectAll().where('id', 'in', newest).execute()
+      for (const row of rows) found.set(row.mac as Mac, openOf(row))
+    }
+    return found
   }
 
   // ---- what is forgotten ----
 
-  async function forgetOldest(t: Kysely<Tables>, mac: Mac) {
-    const rows = t.selectFrom('boot_record').select(['id', 'bytes']).where('mac', '=', mac)
-    await forget(t, (await rows.orderBy('id', 'desc').execute()).slice(limits.perMachine))
+  async function forgetOldest(t: Kysely<Tables>, macs: Mac[]) {
+    for (const some of chunks(macs)) {
+      const rows = t.selectFrom('boot_record').select(['id', 'mac', 'bytes']).where('mac', 'in', some)
+      const byMac = Map.groupBy(await rows.orderBy('id', 'desc').execute(), ({ mac }) => mac)
+      await forget(
+        t,
+        [...byMac.values()].flatMap((its) => its.slice(limits.perMachine)),
+      )
+    }
   }
 
   async function forgetUnknown(t: Kysely<Tables>) {
@@ -166,10 +197,11 @@ export async function openBoots(db: Kysely<Tables>, limits = usual) {
   }
 
   async function forget(t: Kysely<Tables>, rows: { id: number; bytes: number }[]) {
-    for (const { id, bytes } of rows) {
-      await t.deleteFrom('boot_step').where('boot', '=', id).execute()
-      await t.deleteFrom('boot_record').where('id', '=', id).execute()
-      total -= Number(bytes)
+    for (const some of chunks(rows)) {
+      const ids = some.map(({ id }) => id)
+      await t.deleteFrom('boot_step').where('boot', 'in', ids).execute()
+      await t.deleteFrom('boot_record').where('id', 'in', ids).execute()
+      for (const { bytes } of some) total -= Number(bytes)
     }
   }
 
@@ -225,11 +257,21 @@ async function markStored(t: Kysely<Tables>, of: string, number: number) {
 }
 
 const openOf = (row: Selectable<Tables['boot_record']>): Open => ({
-  id: Number(row.id),
-  began: Number(row.began),
   last: Number(row.last),
   stage: row.stage as Stage,
-  bytes: Number(row.bytes),
-  next: Number(row.next),
-  steps: Number(row.steps),
+  row: {
+    ...{
+      id: Number(row.id),
+      mac: row.mac as Mac,
+      node: row.node as NodeName | null,
+      began: Number(row.began),
+    },
+    ...{ next: Number(row.next), steps: Number(row.steps), bytes: Number(row.bytes) },
+  },
+  stored: Number(row.bytes),
+  fresh: false,
+  added: [],
 })
+
+const chunks = <T>(list: readonly T[]): T[][] =>
+  Array.from({ length: Math.ceil(list.length / CHUNK) }, (_, i) => list.slice(i * CHUNK, (i + 1) * CHUNK))
