@@ -231,6 +231,34 @@ test('a blob that is cut short on disk while it is sent never looks whole', asyn
     .toMatchObject({ type: 'http.fail', why: expect.stringContaining('shorter') })
 })
 
+const curl = async (...words: string[]) => {
+  const child = spawn('curl', ['-s', ...words, `http://127.0.0.1:${port}${path(large)}`])
+  const parts: Buffer[] = []
+  child.stdout.on('data', (part) => parts.push(part))
+  const [code] = await once(child, 'close')
+  return { code, out: Buffer.concat(parts) }
+}
+
+test('curl: HEAD, parts from both ends, several parts are the whole', async () => {
+  const head = (await curl('-I')).out.toString()
+  expect(head).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
+  expect(head).toContain('\r\nContent-Length: 5000001\r\n')
+  expect((await curl('-r', '1000-1999')).out.equals(large.subarray(1000, 2000))).toBe(true)
+  expect((await curl('-r', '4000000-')).out.equals(large.subarray(4_000_000))).toBe(true)
+  expect((await curl('-r', '-100')).out.equals(large.subarray(-100))).toBe(true)
+  expect((await curl('-r', '0-1,5-6')).out.equals(large)).toBe(true)
+  expect((await curl('-f', '-r', '5000001-')).code).toBe(22)
+})
+
+test('curl: a slow reader gets it whole, one that breaks off is no failure', async () => {
+  events = []
+  expect((await curl('--limit-rate', '3M')).out.equals(large)).toBe(true)
+  expect((await curl('--max-filesize', '1000')).code).toBe(63)
+  expect((await curl('--limit-rate', '100k', '-m', '1')).code).toBe(28)
+  expect((await curl()).out.equals(large)).toBe(true)
+  expect(events.filter(({ type }) => type === 'http.fail')).toEqual([])
+})
+
 test('curl resumes', async () => {
   const half = join(folder, 'half')
   writeFileSync(half, large.subarray(0, 2_000_000))
