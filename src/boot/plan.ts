@@ -14,7 +14,7 @@ export type BootNode = {
   netboot?: Netboot
   offline?: boolean // nothing answers this node
   /** It is no node but a machine that waits to be adopted (strangers.ts). */
-  stranger?: { code?: string; uuid?: string; serial?: string }
+  stranger?: { code?: string; uuid?: string }
   kernelArgs: string[] // consoles, kcmdline, addkcmdline: everything that does not depend on the server's address
   localLoader?: LocalLoader
   deployment?: {

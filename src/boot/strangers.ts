@@ -113,9 +113,9 @@ export function besideNodes(index: NodeIndex, waiting: (mac: Mac) => BootNode | 
   return { ...index, byMac: { get, has: (mac) => get(mac) !== undefined } }
 }
 
-/** What stands on its screen. */
+/** What stands on its screen; its loader adds the serial number, which it knows first. */
 export function strangerPlan({ mac, stranger }: BootNode): BootPlan {
-  const { code, uuid, serial } = stranger ?? {}
+  const { code, uuid } = stranger ?? {}
   return {
     kind: 'hold',
     title: `${mac[0]}: not known here`,
@@ -123,7 +123,6 @@ export function strangerPlan({ mac, stranger }: BootNode): BootPlan {
       'This machine is not known to the server. Its disks are not touched.',
       `  MAC     ${mac[0]}`,
       ...(uuid ? [`  UUID    ${uuid}`] : []),
-      ...(serial ? [`  serial  ${serial}`] : []),
       ...(code ? [`  code    ${code}`, 'The server takes it in with:', `  sysclone adopt ${code} NAME`] : []),
     ],
     asksOn: mac[0]!,

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import type { NodeName } from '../../src/address.ts'
+import type { Mac, NodeName } from '../../src/address.ts'
 import { joinedName } from '../../src/boot/blob-names.ts'
 import { eliloWarning, renderElilo } from '../../src/boot/elilo.ts'
 import { renderGrub, signedGrubStart } from '../../src/boot/grub.ts'
@@ -12,6 +12,7 @@ import { renderIpxe } from '../../src/boot/ipxe.ts'
 import type { BootNode, BootPlan, KernelPlan } from '../../src/boot/plan.ts'
 import { planBoot } from '../../src/boot/policy.ts'
 import { renderPetitboot, renderPxelinux, renderSlof } from '../../src/boot/pxelinux.ts'
+import { strangerNode } from '../../src/boot/strangers.ts'
 import { checkTexts, renderOrHold, renderText } from '../../src/boot/text.ts'
 import { type Netboot, netboots } from '../../src/node/node.ts'
 import { deployment, node, server } from './nodes.ts'
@@ -35,6 +36,13 @@ const plans: Record<string, BootPlan> = {
   local: planBoot(node({}), server)!,
   hold: planBoot(
     node({ deployment: { ...deployment('failed'), reason: "disks: /dev/sda is 'too small'" } }),
+    server,
+  )!,
+  unknown: planBoot(
+    strangerNode('52:54:00:77:00:99' as Mac, {
+      ...{ mac: '52:54:00:77:00:99' as Mac, code: '012345', uuid: '11111111-2222-3333-4444-555555555555' },
+      ...{ server: server.address, firstSeen: 0, lastSeen: 0 },
+    }),
     server,
   )!,
 }
@@ -84,7 +92,7 @@ const commandsOf = (text: string) =>
   text
     .split('\n')
     .map((line) => /^\s*(?:if )?(\S+)/.exec(line)?.[1])
-    .filter((word): word is string => word !== undefined && !/^(#|set|else|fi|if)$/.test(word))
+    .filter((word): word is string => word !== undefined && !/^(#|set|else|fi|if|while|done)$/.test(word))
 const moduleOf: Record<string, string> = {
   '[': 'test',
   exit: 'minicmd',
