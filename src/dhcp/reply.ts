@@ -142,7 +142,8 @@ function grant(kind: 'offer' | 'ack', request: Request, context: Context, addres
     renewSeconds: Math.floor(seconds / 2),
     rebindSeconds: Math.floor((seconds * 7) / 8),
   }
-  const ciaddr = kind === 'ack' ? packet.ciaddr : NO_ADDRESS
+  // The reply goes to ciaddr: one that is not what the client was given, a stranger may have written there.
+  const ciaddr = kind === 'ack' && packet.ciaddr === address ? address : NO_ADDRESS
   const reply = replyTo(request, options, { yiaddr: address, ciaddr, ...boot.header })
   const about = { mac, address, now }
   const lease: LeaseEvent =

@@ -286,6 +286,14 @@ for (const [what, header, refusal, to] of deliveries)
     expect(`${address}:${port}`).toBe(to)
   })
 
+test('an ACK goes to no address but the one that it gives', () => {
+  const asking = { requestedAddress: right, serverId: network.address }
+  const made = request('udhcpc-request', asking, { ciaddr: ip('198.51.100.7') })
+  const answered = answer(made, context({ node }))
+  expect(answered).toMatchObject({ kind: 'ack', address: right })
+  expect(destinationOf(replyOf(answered), { refusal: false, ports }).address).toBe('255.255.255.255')
+})
+
 // What is not a request to us.
 const strange: [what: string, change: Partial<Packet>, why: RegExp][] = [
   ['a reply', { op: 'reply' }, /a reply/],
@@ -361,6 +369,9 @@ test('law: captured packets with any bytes changed, in every mode and on both po
         )
       }
       if (yiaddr !== '0.0.0.0') expect(subnetContains(found.subnet, yiaddr)).toBe(true)
+      // On port 4011 it goes to where the request came from.
+      if (port === 'server' && reply.ciaddr !== '0.0.0.0')
+        expect(subnetContains(found.subnet, reply.ciaddr)).toBe(true)
     },
   )
   fc.assert(property, { numRuns: 2000 })
