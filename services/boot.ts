@@ -9,6 +9,7 @@ import { indexNodes, type NodeIndex } from '../src/boot/names.ts'
 import type { Snapshot } from '../src/boot/plan.ts'
 import { applyDelta } from '../src/boot/snapshot.ts'
 import type { Config } from '../src/config.ts'
+import { isOfNetworks } from '../src/dhcp/subnet.ts'
 import type { BlobRef } from '../src/image/version.ts'
 import type { Network } from '../src/node/network.ts'
 import { openLeases } from './dhcp/leases.ts'
@@ -138,7 +139,14 @@ async function serveFiles(
   })
   const open = strangers.opening(address, published)
   return await Promise.all([
-    startTftp({ address, port: tftp.port, open: recorder.opening('tftp', open), pool, emit }),
+    startTftp({
+      address,
+      port: tftp.port,
+      mayAsk: (peer) => isOfNetworks(peer, config.networks),
+      open: recorder.opening('tftp', open),
+      pool,
+      emit,
+    }),
     startBootHttp({
       address,
       port: http.port,

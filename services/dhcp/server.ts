@@ -12,11 +12,11 @@ import {
 } from '../../src/dhcp/delivery.ts'
 import { clientKey, makeFloods } from '../../src/dhcp/floods.ts'
 import { makeHeard } from '../../src/dhcp/heard.ts'
-import { parsePacket, serializePacket } from '../../src/dhcp/packet.ts'
+import { NO_ADDRESS, parsePacket, serializePacket } from '../../src/dhcp/packet.ts'
 import type { Answer } from '../../src/dhcp/reply.ts'
 import { type Ignore, ignore, type Request, readRequest, roomFor } from '../../src/dhcp/request.ts'
 import { isLooking, twinAnswer } from '../../src/dhcp/rogue.ts'
-import { networkOf } from '../../src/dhcp/subnet.ts'
+import { isOfNetworks, networkOf } from '../../src/dhcp/subnet.ts'
 import { WireError } from '../../src/fault.ts'
 import { subnetText } from '../../src/node/attributes.ts'
 import type { Network } from '../../src/node/network.ts'
@@ -107,9 +107,15 @@ export async function startDhcp(needs: DhcpNeeds) {
     if (key === undefined && !floods.allow(request.mac, now())) return flooded(request.mac)
     const network = networkOf(request, heard.arrival, networks)
     if ('kind' in network) return say.ignored(network.why, { mac: request.mac })
+    if (isFromOutside(heard))
+      return say.ignored(`asks from ${heard.peer.address}, outside of our networks`, { mac: request.mac })
     if (isLooking(request)) return meetTwin(request, network, heard)
     handle(caseOf(request, network, heard), heard, bytes)
   }
+
+  /** On port 67 the answer goes to where the request says that its client is; here it goes to the sender. */
+  const isFromOutside = ({ port, peer: { address } }: Heard): boolean =>
+    port === 'bootServer' && address !== NO_ADDRESS && !isOfNetworks(address, networks)
 
   function tryRead(bytes: Uint8Array): Request | Ignore {
     try {

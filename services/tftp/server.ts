@@ -16,6 +16,8 @@ import type { Peer } from './wire.ts'
 type Needs = {
   address: Ipv4 // ours, in the network that is served
   port: number
+  /** Whether a sender may be answered: they can be made up, and a file is much more than its request. */
+  mayAsk?(peer: Ipv4): boolean
   open: Open // normalised names only; undefined: there is no such file
   pool: Pool
   emit: Emit
@@ -23,13 +25,15 @@ type Needs = {
 }
 
 export async function startTftp({ address, port, open, pool, emit, ...more }: Needs) {
-  const { maxBlockBytes = blockRoom(mtuOf(address)) } = more
+  const { maxBlockBytes = blockRoom(mtuOf(address)), mayAsk = () => true } = more
   const socket = await openRequestSocket(address, port, { lookup: literal })
   const opening = new Set<string>()
   let closing = false
 
   socket.on('message', (bytes, peer) => {
     if (peer.port === 0) return // nobody can be answered there
+    if (!mayAsk(peer.address as Ipv4))
+      return emit('tftp.fail', { peer: peer.address, why: 'not answered: it is outside of our networks' })
     const packet = tryParse(bytes)
     if (packet?.op === 'read') return receive(packet, peer)
     if (packet?.op === 'write') return refuse(peer, errorCodes.access, 'this server only reads')

@@ -13,6 +13,10 @@ export type Arrival = {
   unicast: boolean
 }
 
+/** Senders can be made up: whoever is answered where a request came from must be in one of our networks. */
+export const isOfNetworks = (address: Ipv4, networks: readonly Network[]): boolean =>
+  networks.some(({ subnet }) => subnetContains(subnet, address))
+
 /** The network, or why the request is of none of ours. */
 export function networkOf(
   request: Request,

@@ -123,6 +123,16 @@ test('OVMF: the address comes from the DHCP server, the file from us; then port 
   expect(server.seen('dhcp.rogue')).toEqual([])
 })
 
+test('port 4011 answers nobody outside of our networks: a sender can be made up', async () => {
+  lan.address('server', 's0', '192.0.2.1/24')
+  lan.address('client', 'c0', '192.0.2.7/24')
+  const question = captured('ovmf-pxe-request', {}, { ciaddr: '10.77.0.150' as any }, [50, 54])
+  expect(await ask(question, { from: 4011, to: '192.0.2.1', port: 4011 })).toEqual([])
+  expect(server.seen('dhcp.ignore', { mac: macs.ovmf }).map(({ why }) => why)).toContain(
+    'asks from 192.0.2.7, outside of our networks',
+  )
+})
+
 test('BIOS ROM: the offer itself says which file, with option 43', async () => {
   const offers = await ask(captured('ipxe-rom-discover', {}, {}, [77, 175]))
   expect(ours(offers)).toMatchObject([

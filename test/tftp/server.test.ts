@@ -388,3 +388,24 @@ test('close ends the transfers and gives every descriptor back', async () => {
   for (const each of open.splice(0)) await each.close()
   await expect.poll(descriptors).toBeLessThanOrEqual(before)
 })
+
+test('who may not ask gets nothing, not even an error: the sender can be made up', async () => {
+  const { pool } = await start()
+  const address = '127.0.0.1' as Ipv4
+  const mayAsk = (peer: Ipv4) => peer !== '127.0.0.2'
+  const server = await startTftp({ address, port: 0, open: openName, pool, emit, mayAsk })
+  open.push(server)
+  const heard: string[] = []
+  for (const from of ['127.0.0.2', '127.0.0.3']) {
+    const socket = dgram.createSocket('udp4').on('message', () => heard.push(from))
+    await new Promise<void>((done) => socket.bind(0, from, done))
+    open.push({ close: () => new Promise((done) => socket.close(() => done())) })
+    const request = { op: 'read', file: 'one', mode: 'octet', options: {} } as const
+    socket.send(serializePacket(request), server.port, address)
+  }
+  await expect.poll(() => heard.length, { timeout: 10_000 }).toBeGreaterThan(0)
+  expect(new Set(heard)).toEqual(new Set(['127.0.0.3']))
+  await expect
+    .poll(() => events)
+    .toContainEqual(expect.objectContaining({ type: 'tftp.fail', peer: '127.0.0.2' }))
+})
