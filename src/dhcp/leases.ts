@@ -1,7 +1,8 @@
 // Lease rules. One address per MAC and one MAC per address; never by option 61: firmware, iPXE, ramdisk and the
 // installed system of one machine send four different ones.
-import { type Ipv4, ipv4FromNumber, ipv4ToNumber, type Mac } from '../address.ts'
+import { type Ipv4, ipv4ToNumber, type Mac } from '../address.ts'
 import type { AddressRange } from '../node/network.ts'
+import { type FreeAddresses, makeFreeAddresses } from './free-addresses.ts'
 
 /** `held`: offered, not yet asked for. `released` and run-out leases keep their address for their MAC until it is needed. */
 export type LeaseState = 'held' | 'bound' | 'released' | 'declined'
@@ -65,23 +66,27 @@ export type Wish = { mac: Mac; wanted: Ipv4 | undefined; now: number; reserved(a
 export function makeLeaseTable(records: Iterable<Lease> = []) {
   const byMac = new Map<Mac, Lease>()
   const byAddress = new Map<Ipv4, Lease>()
-  /** No address of that pool gets free before this time, so a flood of made-up MACs does not make us search. */
-  const fullUntil = new Map<Ipv4, number>()
+  /** By the pool's first address, for pools that are asked for addresses. */
+  const freeOf = new Map<Ipv4, FreeAddresses>()
   for (const lease of records) put(lease)
 
   function put(lease: Lease) {
-    remove(byMac.get(lease.mac))
-    remove(byAddress.get(lease.address))
+    const before = byMac.get(lease.mac)
+    forget(before)
+    forget(byAddress.get(lease.address))
     byAddress.set(lease.address, lease)
     // A declined address is nobody's: its MAC must get another one.
     if (lease.state !== 'declined') byMac.set(lease.mac, lease)
-    if (lease.state !== 'bound' && lease.state !== 'held') fullUntil.clear()
+    if (before && before.address !== lease.address) noteFree(before.address)
+    if (lease.state === 'released') noteFree(lease.address)
   }
-  function remove(lease: Lease | undefined) {
+  function forget(lease: Lease | undefined) {
     if (!lease) return
     byAddress.delete(lease.address)
     if (byMac.get(lease.mac) === lease) byMac.delete(lease.mac)
-    fullUntil.clear()
+  }
+  function noteFree(address: Ipv4) {
+    for (const free of freeOf.values()) free.note(address)
   }
 
   /** Takes the event in. The answer is the changed record when it must survive a restart; holds need not. */
@@ -89,8 +94,11 @@ export function makeLeaseTable(records: Iterable<Lease> = []) {
     const before = byMac.get(event.mac)
     const after = step(before, event)
     if (after === before) return undefined
-    if (!after) remove(before)
-    else put(after)
+    if (after) put(after)
+    else if (before) {
+      forget(before)
+      noteFree(before.address)
+    }
     return after && after.state !== 'held' ? after : undefined
   }
 
@@ -107,26 +115,10 @@ export function makeLeaseTable(records: Iterable<Lease> = []) {
     const own = byMac.get(wish.mac)?.address
     for (const wanted of [own, wish.wanted])
       if (wanted !== undefined && mayHave(pool, { ...wish, wanted })) return wanted
-    if ((fullUntil.get(pool.from) ?? 0) > wish.now) return undefined
-    return search(pool, wish)
-  }
-
-  /** From a place that depends on the MAC: the same machine finds the same address even after its record is lost. */
-  function search(pool: AddressRange, wish: Wish): Ipv4 | undefined {
-    const from = ipv4ToNumber(pool.from)
-    const count = ipv4ToNumber(pool.to) - from + 1
-    const start = Number.parseInt(wish.mac.replaceAll(':', ''), 16) % count
-    let used: Ipv4 | undefined
-    let earliest = Number.POSITIVE_INFINITY
-    for (let i = 0; i < count; i++) {
-      const address = ipv4FromNumber(from + ((start + i) % count))
-      const until = takenUntil(address, wish)
-      if (until > 0) earliest = Math.min(earliest, until)
-      else if (!byAddress.has(address)) return address
-      else used ??= address // somebody's former address: only when there is no other
-    }
-    if (used === undefined) fullUntil.set(pool.from, Math.min(earliest, wish.now + HOLD_MS))
-    return used
+    const free = freeOf.get(pool.from) ?? makeFreeAddresses(pool)
+    freeOf.set(pool.from, free)
+    const until = (address: Ipv4) => takenUntil(address, wish)
+    return free.find(wish.mac, wish.now, { until, isKnown: (address) => byAddress.has(address) })
   }
 
   /** The machine that has the address now. */

@@ -1,6 +1,14 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { type Ipv4, ipv4FromNumber, ipv4ToNumber, type Mac, parseIpv4, parseMac } from '../../src/address.ts'
+import {
+  type Ipv4,
+  ipv4FromNumber,
+  ipv4ToNumber,
+  type Mac,
+  macFromBytes,
+  parseIpv4,
+  parseMac,
+} from '../../src/address.ts'
 import { type Lease, type LeaseEvent, makeLeaseTable, step } from '../../src/dhcp/leases.ts'
 
 const mac = parseMac('52:54:00:00:00:01')
@@ -144,4 +152,46 @@ test('a full pool of 65,536 addresses costs one search, not one for each made-up
   let asked = 0
   for (let i = 0; i < 1000; i++) table.choose(big, { ...all, reserved: () => ++asked > 0 })
   expect(asked).toBeLessThan(2 * 65_536)
+})
+
+test('a large pool whose addresses come free one by one is not looked through for each of them', () => {
+  const from = ipv4ToNumber(parseIpv4('10.1.0.0'))
+  const count = 16_384
+  const big = { from: ipv4FromNumber(from), to: ipv4FromNumber(from + count - 1) }
+  const table = makeLeaseTable()
+  let [time, looked, made] = [now, 0, 0]
+  /** A machine that was never seen before, each at its own time. */
+  function stranger(): Ipv4 | undefined {
+    const who = macFromBytes(Uint8Array.of(2, 0, 0, made >> 16, (made >> 8) & 255, made++ & 255))
+    const chosen = table.choose(big, { ...wish(who, undefined, time), reserved: () => ++looked < 0 })
+    if (chosen !== undefined) table.apply({ type: 'offer', mac: who, address: chosen, now: time })
+    return chosen
+  }
+  const given = new Set<Ipv4 | undefined>()
+  for (let i = 0; i < count; i++) {
+    time += 2
+    given.add(stranger())
+  }
+  expect(given.size).toBe(count) // each of them, once
+  looked = 0
+  const again = Array.from({ length: 10_000 }, () => {
+    time += 2
+    return stranger()
+  })
+  expect(again.filter(Boolean).length).toBeGreaterThan(5000)
+  expect(looked / again.length).toBeLessThan(200)
+})
+
+test('machines with MACs in a row in a pool that is nearly full: each free address is found', () => {
+  const from = ipv4ToNumber(parseIpv4('10.1.0.0'))
+  const big = { from: ipv4FromNumber(from), to: ipv4FromNumber(from + 999) }
+  const table = makeLeaseTable()
+  const given = Array.from({ length: 1001 }, (_, i) => {
+    const who = macFromBytes(Uint8Array.of(2, 0, 0, 0, i >> 8, i & 255))
+    const chosen = table.choose(big, wish(who))
+    if (chosen) table.apply({ type: 'ack', mac: who, address: chosen, now, seconds: 300 })
+    return chosen
+  })
+  expect(new Set(given.slice(0, 1000)).size).toBe(1000)
+  expect(given[1000]).toBeUndefined()
 })
