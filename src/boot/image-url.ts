@@ -48,5 +48,9 @@ export function serverAddress(
 ): ServerAddress {
   const { address } = network
   const images = imageUrlsFor(network, http.imageUrls, networks)
-  return { address, httpPort: http.port, imagePort: http.imagePort, ...(images.length > 0 && { images }) }
+  return {
+    ...{ address, httpPort: http.port, imagePort: http.imagePort },
+    ...(images.length > 0 && { images }),
+    ...(network.mode === 'proxy' && { proxy: true as const }),
+  }
 }

@@ -38,17 +38,17 @@ export function renderIpxe(
 const text = (lines: string[]): string => `${lines.join('\n')}\n`
 
 /**
- * The next device in the firmware's order is BIOS' way. UEFI firmware may show its setup menu instead, so GRUB is loaded:
- * it starts the clone's own loader. Should it not come, the firmware goes on by itself: a failure makes it try the next.
+ * The next device in the firmware's order is BIOS' way. UEFI firmware shows its setup menu after a plain exit (OVMF does), so
+ * GRUB is loaded: it starts the clone's own loader. Beside another DHCP server GRUB would ask that one for its
+ * configuration; there, and when GRUB does not come, the exit says failure, and firmware tries its next device.
  */
 function local(server: ServerAddress): string[] {
-  return [
-    'iseq ${platform} efi || exit',
+  const grub = [
     'set core x86_64-efi',
     'iseq ${buildarch} arm64 && set core arm64-efi ||',
     `chain --autofree ${quote(`${serverUrl(server)}/boot/grub/`)}\${core}/core.efi ||`,
-    'exit 1',
   ]
+  return ['iseq ${platform} efi || exit', ...(server.proxy ? [] : grub), 'exit 1']
 }
 
 /** xCAT's way: elilo reads this configuration and no other, and with xCAT's build everything comes by HTTP. */

@@ -46,4 +46,10 @@ export type BootPlan =
   | { kind: 'hold'; title: string; lines: string[]; asksOn?: Mac }
 
 /** Our own addresses as one client sees them; ports as configured. `images`: servers that have our blobs and are asked first. */
-export type ServerAddress = { address: Ipv4; httpPort: number; imagePort: number; images?: ImageUrl[] }
+export type ServerAddress = {
+  address: Ipv4
+  httpPort: number
+  imagePort: number
+  images?: ImageUrl[]
+  proxy?: true // another DHCP server gives this network its addresses
+}

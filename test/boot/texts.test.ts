@@ -193,6 +193,10 @@ test('from its own disk: each loader in its own way', () => {
   expect(renderPxelinux(plan)).toMatch(/LOCALBOOT 0/)
   expect(renderPetitboot(plan, server)).not.toMatch(/kernel/)
   expect(renderIpxe(plan, server, { name })).toMatch(/^iseq \$\{platform\} efi \|\| exit$/m)
+  // Beside another DHCP server GRUB would not find us: there firmware is told to go on.
+  const beside = renderIpxe(plan, { ...server, proxy: true }, { name })
+  expect(beside).toMatch(/\nexit 1\n$/)
+  expect(beside).not.toMatch(/chain/)
   const grub = renderGrub(plan, server)
   expect(grub.indexOf('A1B2-C3D4')).toBeLessThan(grub.indexOf('BOOTX64'))
   expect(grub).toMatch(/--set=root[\s\S]*chainloader \(\$root\)/)
