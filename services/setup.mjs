@@ -11,6 +11,8 @@ import { delimiter, dirname, join } from 'node:path'
 const root = join(import.meta.dirname ?? dirname(new URL(import.meta.url).pathname), '..')
 const node24 = join(root, 'node_modules', `node-linux-${process.arch}`, 'bin', 'node')
 const quiet = '--disable-warning=ExperimentalWarning'
+/** Node 24 keeps there what it compiled; a file that changed is compiled anew. */
+const compiled = { NODE_COMPILE_CACHE: join(process.env.SYSCLONE_CACHE || '/var/cache/sysclone', 'compiled') }
 const cli = [node24, quiet, join(root, 'services/cli/main.ts')]
 
 // Debian packages, by what they are for. Those that build what nodes load are named beside their build scripts.
@@ -125,7 +127,7 @@ async function main() {
   const steps = command.run(args)
   for (const argv of steps) {
     if (steps.length > 1) say(`$ ${argv.slice(1).join(' ').replaceAll(`${root}/`, '')}`)
-    const code = await run(argv, { cwd: workingFolder(name) })
+    const code = await run(argv, { cwd: workingFolder(name), env: compiled })
     if (code !== 0) return code
   }
   return 0

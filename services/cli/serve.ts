@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { type Config, parseConfig, placeOfNetworks } from '../../src/config.ts'
 import { UserError } from '../../src/fault.ts'
@@ -33,6 +33,8 @@ export function serve(program: Command, { cacheDir, print }: Needs) {
       const { lacking } = await buildBootfiles({ stateDir, cacheDir, arch: 'x86_64', fetch: 'try' })
       if (lacking !== undefined) print.line(lackingText(lacking))
       await keepOwnLoaders(stateDir, config.loaders)
+      // As main.ts does for this process: those that are started now read it from here.
+      process.env.NODE_COMPILE_CACHE ??= join(cacheDir, 'compiled')
       const server = await startServer({
         ...{ config, log, coexist: coexist === true },
         handed: handedDescriptors(process.env, process.pid),
