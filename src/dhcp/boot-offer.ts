@@ -48,7 +48,7 @@ export function bootOffer(
       tftpServer: network.address,
       ...(file !== undefined && { bootFile: file }),
       ...(vendorClass && { vendorClass }),
-      ...(!isSlof(client) && configFile !== undefined && { configFile }),
+      ...(configFile !== undefined && { configFile }),
       ...(pathPrefix !== undefined && { pathPrefix: withSlash(pathPrefix) }),
     },
   }
@@ -69,9 +69,6 @@ function withoutFile(client: Client, options: Options, why?: string): BootOffer 
   if (uefiPxe && client.kind === 'firmware') return ignore(`no boot file: ${why ?? 'unknown machine'}`)
   return { kind: 'offer', file: why === undefined ? {} : { why }, header: {}, options: {} }
 }
-
-/** SLOF says what it is only in its REQUEST. Given a 209 it ignores the boot file, and loads nothing. */
-const isSlof = ({ archCode }: Client): boolean => archCode === undefined || archCode === 0x0c
 
 /** A name is appended to it as it is. */
 const withSlash = (path: string) => (path.endsWith('/') ? path : `${path}/`)

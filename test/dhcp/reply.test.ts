@@ -217,6 +217,13 @@ const requests: Row[] = [
     { node: nodeWithoutIp, network: pooled },
     'nak',
   ],
+  [
+    'rebooting, known, has come from the network of its address',
+    { requestedAddress: ip('10.78.0.5') },
+    '0.0.0.0',
+    { node: { ...node, ip: ip('10.78.0.5') } },
+    'nak',
+  ],
   ['renewing, right', {}, right, { node }, 'ack'],
   ['renewing, wrong', {}, '10.77.0.22', { node }, 'nak'],
   ['rebinding, moved from another network', {}, '192.168.1.5', { node }, 'nak'],

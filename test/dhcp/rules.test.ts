@@ -465,6 +465,8 @@ test('BOOTP: a known node gets its address for good, in 300 bytes and without wh
   expect(answered).not.toHaveProperty('lease')
   const bytes = bytesOf(answered, asked)
   expect(bytes.length).toBe(300)
+  const much = context({ node, network: { ...network, domain: 'x'.repeat(200) } })
+  expect(bytesOf(answer(asked, much), asked).length).toBe(300) // there is no room for more in BOOTP
   expect(parsePacket(bytes)).toMatchObject({ op: 'reply', yiaddr: '10.77.0.21' })
   const read = parsePacket(bytes).options
   for (const code of [51, 53, 54, 58, 59]) expect(read.has(code)).toBe(false)
