@@ -53,6 +53,7 @@ runChild(async ({ config, coexist, restarted, handed }, parent) => {
         body: { type: 'strangers', ask, strangers: strangers.list() },
       }),
     stepsStored: (message) => void (message.of === of && recorder.stored(message.number)),
+    snapshot: () => recorder.mainStarted(),
   })
   const recorder = openRecorder({
     send: (batch) => parent.send({ kind: 'send', to: 'main', body: { type: 'boot-steps', of, ...batch } }),
@@ -161,6 +162,8 @@ async function serveFiles(
 function openView(
   { send, onMessage }: Parent,
   on: {
+    /** Main sends it when it starts. */
+    snapshot(): void
     leases(ask: number): void
     strangers(ask: number): void
     stepsStored(message: Extract<ToBoot, { type: 'boot-steps-stored' }>): void
@@ -179,7 +182,10 @@ function openView(
     if (message.type === 'leases') return on.leases(message.ask)
     if (message.type === 'strangers') return on.strangers(message.ask)
     if (message.type === 'boot-steps-stored') return on.stepsStored(message)
-    if (message.type === 'snapshot') return take(message.snapshot)
+    if (message.type === 'snapshot') {
+      on.snapshot()
+      return take(message.snapshot)
+    }
     const next = applyDelta(snapshot, message.delta)
     next ? take(next) : askAll()
   })

@@ -128,6 +128,9 @@ export async function startServer({ config, log, coexist = false, handed = [] }:
   }
 
   function enqueue(queue: (ToMain | ToBoot)[], body: ToMain | ToBoot) {
+    // It comes again until it is stored; once is enough.
+    const before = body.type === 'boot-steps' ? queue.findIndex(({ type }) => type === body.type) : -1
+    if (before >= 0) queue.splice(before, 1)
     queue.push(body)
     if (queue.length <= queueLimit) return
     // Events were logged, and the boot process asks again for what it misses; how a job ended is said once.

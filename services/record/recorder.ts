@@ -33,6 +33,7 @@ type Needs = {
   againMs?: number
 }
 
+const AGAIN_MOST_MS = 300_000
 const limits = { waitingBytes: 24 << 20, batchBytes: 1 << 20, ofMac: 120, ofUnknown: 2000 } // the last two a minute
 
 export function openRecorder(needs: Needs) {
@@ -126,13 +127,21 @@ export function openRecorder(needs: Needs) {
     waiting = waiting.slice(some.length)
     waitingBytes -= size
     inFlight = { number: ++batches, steps: JSON.stringify(some) }
-    deliver()
+    deliver(againMs)
   }
 
-  function deliver() {
+  /** Seldomer and seldomer: what a main that hangs does not read piles up on the way. */
+  function deliver(waitMs: number) {
     if (!inFlight) return
     send(inFlight)
-    timer = setTimeout(deliver, againMs)
+    timer = setTimeout(() => deliver(Math.min(2 * waitMs, AGAIN_MOST_MS)), waitMs)
+  }
+
+  /** Main has started: what it had not stored is lost with the one before. */
+  function mainStarted() {
+    if (!inFlight) return
+    clearTimeout(timer)
+    deliver(againMs)
   }
 
   /** Main has it on disk. */
@@ -143,7 +152,7 @@ export function openRecorder(needs: Needs) {
     timer = waiting.length > 0 ? setTimeout(flush, flushMs) : undefined
   }
 
-  return { dhcp, opening, stored, close: () => clearTimeout(timer) }
+  return { dhcp, opening, stored, mainStarted, close: () => clearTimeout(timer) }
 }
 export type Recorder = ReturnType<typeof openRecorder>
 

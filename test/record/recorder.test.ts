@@ -34,7 +34,7 @@ function recorder(now = () => 1e12) {
 }
 
 test('a batch is sent once main has the one before, and again until it has it', async () => {
-  const { sent, seen, stored, steps } = recorder()
+  const { sent, seen, stored, steps, mainStarted } = recorder()
   seen()
   await sleep(60)
   expect(sent.map(({ number }) => number)).toEqual([1])
@@ -48,6 +48,10 @@ test('a batch is sent once main has the one before, and again until it has it', 
   await sleep(300)
   expect(sent.map(({ number }) => number)).toEqual([1, 2, 2])
   expect(sent[2]).toEqual(sent[1])
+  await sleep(350)
+  expect(sent.length).toBe(3) // seldomer now
+  mainStarted()
+  expect(sent.map(({ number }) => number)).toEqual([1, 2, 2, 2])
   expect(steps()[0]).toEqual({
     ...{ time: 1e12, mac: request.mac, node: 'n1', kind: 'dhcp', server: '10.0.0.1', port: 67 },
     ...{ type: 'discover', client: 'firmware', answer: 'ignore', why: 'offline' },
