@@ -27,9 +27,11 @@ const eventsAtOnce = 256
 
 type Slot = { fd: number; generation: number; from: { port: number; address: number }; heard: Heard }
 
-/** `descriptors` tells other threads which ones to close when this one dies: fd + 1 by slot, 0 for none. */
+/** `descriptors` tells other threads which ones to close when this one dies: fd + 1 by slot, 0 for none; the last is ours. */
 export function openKernelWire(libc: Libc, { wake, descriptors }: { wake: number; descriptors: Int32Array }) {
   const epoll = checked('epoll_create1', libc.epollCreate(EPOLL_CLOEXEC))
+  const mostSlots = descriptors.length - 1
+  descriptors[mostSlots] = epoll + 1
   const events = Buffer.alloc(eventBytes * eventsAtOnce)
   const received = Buffer.alloc(1024) // requests and ACKs are 512 bytes at most
   const from = Buffer.alloc(16)
@@ -57,9 +59,9 @@ export function openKernelWire(libc: Libc, { wake, descriptors }: { wake: number
   const open: Wire['open'] = (ours, peer, heard) => {
     const fd = checked('socket', libc.socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))
     const slot = free.pop() ?? slots.length
-    if (slot >= descriptors.length) {
+    if (slot >= mostSlots) {
       libc.close(fd)
-      throw new Error(`more than ${descriptors.length} transfers`)
+      throw new Error(`more than ${mostSlots} transfers`)
     }
     const generation = ++generations % 0xffffffff
     const address = ipv4ToNumber(parseIpv4(peer.address))

@@ -25,8 +25,11 @@ type Thread = {
   descriptors: Int32Array
   over: Map<number, (bytes: number) => void> // by order
 }
+/** Where a thread lives; `thread` is absent while it starts anew. */
+type Seat = { wake?: number; delayMs: number; thread?: Thread }
 
-const restartMs = 200
+/** A thread that dies soon after its start waits longer each time. */
+const restartMs = { first: 200, most: 5000, healthyAfter: 10_000 }
 /** So many requests wait for a thread; more are dropped, as the kernel drops what nobody reads. */
 const mostPosted = 4096
 const EFD_NONBLOCK = 0o4000
@@ -40,16 +43,15 @@ export async function startPool({ workers, emit, limits = {}, by = 'kernel' }: N
   const threads = Array.from({ length: workers }, openThread)
   let [closing, lastId] = [false, 0]
 
-  function openThread(): { wake: number | undefined; thread?: Thread } {
+  function openThread(): Seat {
     const fd = libc?.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
-    const place: { wake: number | undefined; thread?: Thread } = {
-      wake: fd !== undefined && fd >= 0 ? fd : undefined,
-    }
+    const place: Seat = { delayMs: restartMs.first / 2, ...(fd !== undefined && fd >= 0 && { wake: fd }) }
     start(place)
     return place
   }
 
-  function start(place: (typeof threads)[0]) {
+  function start(place: Seat) {
+    const startedAt = performance.now()
     const { port1, port2 } = new MessageChannel()
     const thread = {
       orders: port1,
@@ -83,11 +85,13 @@ export async function startPool({ workers, emit, limits = {}, by = 'kernel' }: N
       for (const over of thread.over.values()) over(0)
       // What it could not close itself.
       for (const held of thread.descriptors) if (held > 0) libc?.close(held - 1)
-      if (!closing) setTimeout(() => closing || start(place), restartMs)
+      const healthy = performance.now() - startedAt > restartMs.healthyAfter
+      place.delayMs = healthy ? restartMs.first : Math.min(2 * place.delayMs, restartMs.most)
+      if (!closing) setTimeout(() => closing || start(place), place.delayMs)
     })
   }
 
-  function tell({ wake, thread }: (typeof threads)[0], message: Numbered | 'stop') {
+  function tell({ wake, thread }: Seat, message: Numbered | 'stop') {
     thread?.orders.postMessage(message)
     if (wake !== undefined) writeSync(wake, one)
   }
@@ -116,7 +120,7 @@ export async function startPool({ workers, emit, limits = {}, by = 'kernel' }: N
     },
   }
 
-  async function stop(place: (typeof threads)[0]) {
+  async function stop(place: Seat) {
     const { thread } = place
     if (!thread) return
     const gone = new Promise<void>((done) => thread.worker.once('exit', () => done()))
