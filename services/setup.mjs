@@ -34,7 +34,7 @@ const matrix = [
     'dnsmasq-base',
     'isc-dhcp-relay',
   ],
-  ...['tcpdump', 'cpio', 'kmod', 'gzip'],
+  ...['tcpdump', 'cpio', 'kmod', 'gzip', 'procps', 'ipxe'],
 ]
 const testPeers = [
   ...['busybox-static', 'shellcheck', 'grub-common', 'grub-pc-bin', 'grub-efi-amd64-bin'],

@@ -98,6 +98,8 @@ export type WantedMachine = {
   card?: string
   /** The bridge that the card is plugged into; default the lab's own. */
   bridge?: string
+  /** QEMU starts this itself, as a boot loader would: what else a firmware of another make would have loaded. */
+  given?: { kernel: string; initrd: string }
   /** Processors; default 1. Firmware and loaders use one, a capture packs on all. */
   processors?: number
   /** The disk is left as it is; what the machine writes is lost at power off. */
@@ -134,6 +136,7 @@ export async function makeMachine(
       ...['-netdev', `tap,id=n0,ifname=${tap},script=no,downscript=no`],
       ...['-device', cardArgument(wanted, firmware, first)],
       ...diskArguments(wanted, first),
+      ...(wanted.given ? ['-kernel', wanted.given.kernel, '-initrd', wanted.given.initrd] : []),
     ]
     // TMPDIR: where QEMU keeps what a machine with snapshot=on writes.
     running = await start(network.inside(argv), join(folder, `${name}.qemu.log`), { TMPDIR: folder })

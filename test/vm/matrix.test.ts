@@ -38,6 +38,12 @@ const netboots: Record<string, Path> = {
     served: [/^ack http:.*\/boot\/ipxe\//, /^http boot\/ipxe\//, ...kernelAndRamdisk('blob')],
     never: [/^tftp/],
   },
+  // QEMU has no PXE ROM that is not iPXE, and those get their script at once: this one is told to load it.
+  'BIOS, undionly.kpxe over UNDI -> iPXE script': {
+    ...{ node: 'bios-undionly', firmware: 'bios' },
+    script: 'dhcp && chain tftp://${next-server}/boot/ipxe/undionly.kpxe',
+    served: [/^tftp boot\/ipxe\/undionly.kpxe$/, /^http boot\/ipxe\//, ...kernelAndRamdisk('blob')],
+  },
   'UEFI PXE -> GRUB': {
     ...{ node: 'uefi-grub', firmware: 'uefi' },
     served: [

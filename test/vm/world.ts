@@ -19,6 +19,8 @@ export type Row = {
   processor?: Processor // default x86_64
   card?: string
   network?: NetworkName // default ours
+  /** A script for an iPXE that is there already, instead of what the card's ROM does. */
+  script?: string
   /** Attributes of the node beside MAC, address and console. */
   attributes?: string[]
   /** What it must start: the osimage, or its disk after `nodeset boot`. */
@@ -135,6 +137,7 @@ async function furnish(site: Site) {
       ...{ name: row.node, firmware: row.firmware, mac: node.mac, boots: 'network', pristine: true },
       bridge,
       ...(row.card && { card: row.card }),
+      ...(row.script && { given: givenScript(join(work, `${row.node}.ipxe`), row.script) }),
       ...(row.starts === 'disk' && { disk: await disk(row.firmware === 'uefi-secure' ? 'secure' : 'plain') }),
     })
     const from = Date.now()
@@ -249,6 +252,11 @@ async function startRelay({ network, startOther }: Site) {
   await must(network.inside(['ip', 'route', 'add', `${prefix}.0/24`, 'via', `${networks.ours.prefix}.2`]))
   const argv = ['dhcrelay', '-4', '-d', '--no-pid', '-id', 'lan', '-iu', 'uplink', serverAddress]
   await startOther('relay', router.inside(argv))
+}
+
+function givenScript(file: string, script: string) {
+  writeFileSync(file, `#!ipxe\n${script}\n`)
+  return { kernel: '/usr/lib/ipxe/ipxe.lkrn', initrd: file }
 }
 
 /** What the receipt of a clone leaves in the database; a disk that no clone was made on can not send one. */
