@@ -5,6 +5,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { peerOf } from './body.ts'
 
 const maxBodyBytes = 1 << 20
+/** Of all bodies that are here at once: thousands of machines send some KB each, and one alone shall not fill the memory. */
+const room = { all: 64 << 20, ofPeer: 4 << 20 }
 const mainTimeoutMs = 30_000
 /** Which headers of main's answer reach the node. */
 const passed = {
@@ -16,18 +18,43 @@ const passed = {
 export function makeNodeProxy(socketPath: string) {
   // No kept connections: one that main's restart left behind would fail the next request.
   const agent = new Agent({ keepAlive: false, maxSockets: 512 })
+  const held = new Map<string, number>() // bytes, by peer
+  let all = 0
 
   async function pass({ raw: request }: FastifyRequest, { raw: response }: FastifyReply) {
     const path = /^\/node\/[a-z]{1,20}$/.exec(request.url ?? '')?.[0]
     if (!path) return fault(response, 404, { error: 'no such endpoint', what: 'path' })
-    const body = await readBody(request)
-    if (!body)
-      return fault(response, 413, {
-        error: 'body too long',
-        what: 'request',
-        allowed: `${maxBodyBytes} bytes`,
-      })
-    await forward(request, response, path, body)
+    const loan = borrow(peerOf(request))
+    try {
+      const body = await readBody(request, loan.take)
+      if (body === 'long')
+        return fault(response, 413, {
+          error: 'body too long',
+          what: 'request',
+          allowed: `${maxBodyBytes} bytes`,
+        })
+      if (body === 'later') return later(response, 'too much is sent at once')
+      await forward(request, response, path, body)
+    } finally {
+      loan.giveBack()
+    }
+  }
+
+  /** `take` is false when there is no room for so many bytes more. */
+  function borrow(peer: string) {
+    let own = 0
+    function add(bytes: number) {
+      own += bytes
+      all += bytes
+      const its = (held.get(peer) ?? 0) + bytes
+      if (its > 0) held.set(peer, its)
+      else held.delete(peer)
+      return its
+    }
+    return {
+      take: (bytes: number): boolean => add(bytes) <= room.ofPeer && all <= room.all,
+      giveBack: () => void add(-own),
+    }
   }
 
   function forward(request: IncomingMessage, response: ServerResponse, path: string, body: Buffer) {
@@ -56,7 +83,7 @@ export function makeNodeProxy(socketPath: string) {
       outgoing.on('timeout', () => outgoing.destroy(new Error('main does not answer')))
       outgoing.on('error', () => {
         if (response.headersSent) response.destroy()
-        else unavailable(response)
+        else later(response, 'the server restarts')
         done()
       })
       response.on('close', () => {
@@ -69,14 +96,18 @@ export function makeNodeProxy(socketPath: string) {
   return { pass, close: () => agent.destroy() }
 }
 
-/** `undefined`: longer than allowed. */
-async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
-  if (Number(request.headers['content-length'] ?? 0) > maxBodyBytes) return undefined
+async function readBody(
+  request: IncomingMessage,
+  take: (bytes: number) => boolean,
+): Promise<Buffer | 'long' | 'later'> {
+  if (Number(request.headers['content-length'] ?? 0) > maxBodyBytes) return 'long'
   const chunks: Buffer[] = []
   let bytes = 0
-  for await (const chunk of request) {
+  // What is not read to its end is answered all the same.
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
     bytes += (chunk as Buffer).length
-    if (bytes > maxBodyBytes) return undefined
+    if (bytes > maxBodyBytes) return 'long'
+    if (!take((chunk as Buffer).length)) return 'later'
     chunks.push(chunk as Buffer)
   }
   return Buffer.concat(chunks)
@@ -87,9 +118,8 @@ function headersOf(incoming: IncomingMessage): Record<string, string> {
   return Object.fromEntries(pairs.filter((pair): pair is [string, string] => typeof pair[1] === 'string'))
 }
 
-function unavailable(response: ServerResponse) {
-  fault(response, 503, { error: 'the server restarts', what: 'ask again' }, { 'Retry-After': '2' })
-}
+const later = (response: ServerResponse, error: string) =>
+  fault(response, 503, { error, what: 'ask again' }, { 'Retry-After': '2' })
 
 function fault(
   response: ServerResponse,
@@ -102,7 +132,8 @@ function fault(
     ...headers,
     'Content-Type': 'application/json',
     'Content-Length': Buffer.byteLength(text),
-    ...(status === 413 && { Connection: 'close' }),
+    // Of what the client sends still nothing is read.
+    ...(!response.req.complete && { Connection: 'close' }),
   })
   response.end(text)
 }

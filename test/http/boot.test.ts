@@ -314,3 +314,24 @@ test('a flood of requests on one connection ends it, without an open file for ea
   expect(files() - before).toBeLessThan(10)
   socket.destroy()
 })
+
+test('bodies that do not end fill no memory: one machine has room for four, and others are served', async () => {
+  await startMain(() => [200, ''])
+  const half = `POST /node/log HTTP/1.1\r\nHost: x\r\nContent-Length: ${1 << 20}\r\n\r\n${'x'.repeat(900_000)}`
+  const socks = Array.from({ length: 8 }, () => connect(boot.port, '127.0.0.1').on('error', () => {}))
+  let refused = ''
+  for (const socket of socks) {
+    socket.on('data', (part) => {
+      refused += part
+    })
+    socket.write(half)
+  }
+  await expect.poll(() => refused.match(/HTTP\/1\.1 503/g)?.length ?? 0, { timeout: 10_000 }).toBe(4)
+  expect(refused).toContain('\r\nRetry-After: 2\r\n')
+  const fromElsewhere = connect({ port: boot.port, host: '127.0.0.1', localAddress: '127.0.0.2' })
+  fromElsewhere.write('POST /node/log HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}')
+  const [answer] = await once(fromElsewhere, 'data')
+  expect(status(String(answer))).toBe(200)
+  for (const socket of [...socks, fromElsewhere]) socket.destroy()
+  await expect.poll(async () => status(await post('/node/log', 'x'.repeat(1 << 20)))).toBe(200)
+})
