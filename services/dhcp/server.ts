@@ -138,7 +138,7 @@ export async function startDhcp(needs: DhcpNeeds) {
     const request = mac === asked.mac ? asked : { ...asked, mac }
     const node = lookup(mac)
     if (node) overheard.noteAlias(request)
-    if (node && network.mode === 'proxy') overheard.noteAddress(request)
+    if (network.mode === 'proxy') overheard.noteAddress(request, node !== undefined)
     return { request, network, node }
   }
 

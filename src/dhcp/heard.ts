@@ -11,10 +11,15 @@ export function makeHeard() {
   const byAlias = new Map<Mac, Mac>()
 
   return {
-    /** Another server gave a known node its address: TFTP is asked from there. */
-    noteAddress({ type, options, packet, mac }: Request) {
+    /**
+     * Another server gave a machine its address: TFTP is asked from there. One that is no node (`isKnown`) must not be
+     * taken for the node that had the address before, and be installed.
+     */
+    noteAddress({ type, options, packet, mac }: Request, isKnown: boolean) {
       const address = options.requestedAddress ?? packet.ciaddr
-      if (type === 'request' && address !== NO_ADDRESS) keep(byAddress, address, mac)
+      if (type !== 'request' || address === NO_ADDRESS) return
+      if (isKnown) keep(byAddress, address, mac)
+      else byAddress.delete(address)
     },
     macOf: (address: Ipv4): Mac | undefined => byAddress.get(address),
     /** A port whose firmware will name itself otherwise on port 4011. */

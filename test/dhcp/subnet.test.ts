@@ -180,11 +180,21 @@ test('Omni-Path asks port 4011 as 02 and the last five bytes of its GUID: it is 
   expect(heard.realMac(mac)).toBe(mac)
 })
 
+test('an address that another server gave to an unknown machine is no longer that of the node that had it', () => {
+  const heard = makeHeard()
+  const address = ip('10.77.0.150')
+  const asked = request('udhcpc-request', { requestedAddress: address })
+  heard.noteAddress(asked, true)
+  expect(heard.macOf(address)).toBe(mac)
+  heard.noteAddress({ ...asked, mac: known }, false)
+  expect(heard.macOf(address)).toBeUndefined()
+})
+
 test('what is remembered of requests is bounded', () => {
   const heard = makeHeard()
   for (let i = 0; i < 10_000; i++) {
     const address = ip(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`)
-    heard.noteAddress(request('udhcpc-request', { requestedAddress: address }))
+    heard.noteAddress(request('udhcpc-request', { requestedAddress: address }), true)
   }
   expect([heard.macOf(ip('10.0.0.0')), heard.macOf(ip('10.0.39.15'))]).toEqual([undefined, mac])
 })
