@@ -133,8 +133,10 @@ export async function startDhcp(needs: DhcpNeeds) {
     send(twinAnswer(request, network), { request, network, node: undefined }, heard)
   }
 
+  const isNode = (mac: Mac) => lookup(mac) !== undefined
+
   function caseOf(asked: Request, network: Network, { port }: Heard): Case {
-    const mac = port === 'bootServer' ? overheard.realMac(asked.mac) : asked.mac
+    const mac = port === 'bootServer' ? overheard.realMac(asked.mac, isNode) : asked.mac
     const request = mac === asked.mac ? asked : { ...asked, mac }
     const node = lookup(mac)
     if (node) overheard.noteAlias(request)

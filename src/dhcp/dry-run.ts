@@ -59,13 +59,14 @@ export function makeDryRun(world: DryWorld) {
   const leases = makeLeaseTable(world.leases)
   const overheard = makeHeard()
   const { nodes, networks, built, now } = world
+  const isNode = (mac: Mac) => nodes.byMac.has(mac)
 
   return function run(exchange: Exchange): DryRun {
     const port = exchange.port === usualPorts.bootServer ? 'bootServer' : 'server'
     const read = tryRead(exchange.request)
     if (read.kind === 'ignore')
       return withComparison({ asked: 'a packet', answer: 'ignore', why: read.why, fields: [] }, exchange)
-    const request = port === 'bootServer' ? { ...read, mac: overheard.realMac(read.mac) } : read
+    const request = port === 'bootServer' ? { ...read, mac: overheard.realMac(read.mac, isNode) } : read
     const { mac, client, type } = request
     const node = nodes.byMac.get(mac)
     const asked = [`${type} of ${kindText[client.kind]}`, machineName(client)].filter(Boolean).join(', ')

@@ -27,7 +27,9 @@ export function makeHeard() {
       const alias = bootServerAlias(packet)
       if (alias) keep(byAlias, alias, mac)
     },
-    realMac: (mac: Mac): Mac => byAlias.get(mac) ?? mac,
+    /** A node is always itself: an alias can be made up. */
+    realMac: (mac: Mac, isNode: (mac: Mac) => boolean): Mac =>
+      isNode(mac) ? mac : (byAlias.get(mac) ?? mac),
   }
 }
 

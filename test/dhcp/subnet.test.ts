@@ -176,8 +176,10 @@ test('Omni-Path asks port 4011 as 02 and the last five bytes of its GUID: it is 
   expect(bootServerAlias(asked.packet)).toBe('02:01:01:7f:9f:2a')
   const heard = makeHeard()
   heard.noteAlias(asked)
-  expect(heard.realMac(parseMac('02:01:01:7f:9f:2a'))).toBe(asked.mac)
-  expect(heard.realMac(mac)).toBe(mac)
+  const alias = parseMac('02:01:01:7f:9f:2a')
+  expect(heard.realMac(alias, () => false)).toBe(asked.mac)
+  expect(heard.realMac(mac, () => false)).toBe(mac)
+  expect(heard.realMac(alias, (each) => each === alias)).toBe(alias) // a node of that name is itself
 })
 
 test('an address that another server gave to an unknown machine is no longer that of the node that had it', () => {
