@@ -1,6 +1,7 @@
 // The one log: JSON lines for machines, one short line an event for a person at a terminal.
 import pino from 'pino'
 import type { Event } from '../../src/events.ts'
+import { harmless } from './print.ts'
 
 const problems = new Set([
   'serve.exit',
@@ -51,5 +52,5 @@ export function renderEvent({ time, type, ...fields }: Event): string {
   return [new Date(time).toTimeString().slice(0, 8), type, ...words].join(' ')
 }
 
-// Text from the network must not move the cursor of the terminal that shows it.
-const quoteWord = (text: string) => (/^[\w.:/@+,-]+$/.test(text) ? text : JSON.stringify(text))
+// Text from the network must not move the cursor of the terminal that shows it. JSON leaves some that can as they are.
+const quoteWord = (text: string) => (/^[\w.:/@+,-]+$/.test(text) ? text : harmless(JSON.stringify(text)))

@@ -69,4 +69,4 @@ export function openPrint({ out, err, isTty, columns, noColor = false }: Io) {
 }
 
 /** Text that came over the network must not move the cursor of the terminal that shows it. */
-const harmless = (text: string) => text.replace(/[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g, '?')
+export const harmless = (text: string) => text.replace(/[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g, '?')
