@@ -10,7 +10,7 @@ export type Peer = { address: Ipv4; port: number }
 export type Datagrams = {
   /** Each packet in a buffer of its own. What `receive` throws goes to nobody: it must not. */
   listen(receive: (bytes: Buffer, peer: Peer) => void, failed: (error: Error) => void): void
-  /** `failed` is told why the kernel did not take it; that may be later. */
+  /** `failed` is told why the kernel did not take it; that may be later. Nothing is sent once it is closed. */
   send(bytes: Buffer, to: Peer, failed: (why: string) => void): void
   close(): Promise<void>
 }
@@ -25,6 +25,8 @@ const BEHIND = 16
 export async function openDatagrams(socket: dgram.Socket): Promise<Datagrams> {
   const fd = descriptorOf(socket)
   const libc = fd === undefined ? undefined : await loadLibc()
+  const put = libc && fd !== undefined ? sendDirectly(libc, fd, socket) : sendBy(socket)
+  let closed = false
   return {
     listen(receive, failed) {
       const rest = libc && fd !== undefined ? takeRest(libc, fd, receive) : () => {}
@@ -34,8 +36,12 @@ export async function openDatagrams(socket: dgram.Socket): Promise<Datagrams> {
       })
       socket.on('error', failed)
     },
-    send: libc && fd !== undefined ? sendDirectly(libc, fd, socket) : sendBy(socket),
-    close: () => new Promise<void>((done) => socket.close(done)),
+    // An answer that waited for the disk may come late: its descriptor is somebody else's then.
+    send: (bytes, to, failed) => (closed ? failed('closed') : put(bytes, to, failed)),
+    close() {
+      closed = true
+      return new Promise<void>((done) => socket.close(done))
+    },
   }
 }
 

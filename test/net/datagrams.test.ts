@@ -62,4 +62,21 @@ for (const [how, open] of Object.entries(sockets))
       )
       expect(refused).toMatch(/EACCES|ENETUNREACH/)
     })
+
+    test('nothing is sent once it is closed: the descriptor may be that of another socket by then', async () => {
+      const datagrams = await openDatagrams(await open())
+      await datagrams.close()
+      const client = dgram.createSocket('udp4').bind(0, loopback)
+      closing.push(() => client.close())
+      await once(client, 'listening')
+      const got: string[] = []
+      client.on('message', (bytes) => got.push(String(bytes)))
+      const other = await open() // takes the lowest free descriptor
+      closing.push(() => other.close())
+      const failed: string[] = []
+      const to = { address: loopback, port: client.address().port }
+      datagrams.send(Buffer.from('late'), to, (why) => failed.push(why))
+      await new Promise((done) => setTimeout(done, 50))
+      expect([got, failed]).toEqual([[], ['closed']])
+    })
   })
