@@ -30,7 +30,10 @@ type Options = {
 export async function openJournal(path: string, { keep, live, compactBytes = COMPACT_BYTES }: Options) {
   const { leases: read, dropped } = parseJournal(await readIfThere(path))
   const leases = keep ? read.filter(keep) : read
-  let { file, size } = await replaceFile(path, leases)
+  let { file, size, cut } = await replaceFile(path, leases).then(
+    (replaced) => ({ ...replaced, cut: false }),
+    (error) => goOn(path, error),
+  )
   const limit = () => Math.max(size + compactBytes, COMPACT_FACTOR * size)
   let compactAt = limit()
   let group: { text: string; records: number; written: Promise<void> } | undefined
@@ -71,7 +74,6 @@ export async function openJournal(path: string, { keep, live, compactBytes = COM
       compactAt = limit() // no room: the old file goes on, and says so itself when it cannot grow either
     }
   }
-  let cut = false
   async function write(text: string) {
     // A failed write may have left half a line: the newline in front ends it, so that it costs no later record.
     const whole = cut ? `\n${text}` : text
@@ -154,6 +156,12 @@ async function replaceFile(path: string, leases: Lease[]): Promise<{ file: FileH
     await file.close()
     throw error
   }
+}
+
+/** Without room for a new file, as on a full disk, the old one goes on: nodes still boot. Its last line may be cut. */
+async function goOn(path: string, why: unknown): Promise<{ file: FileHandle; size: number; cut: boolean }> {
+  const file = await open(path, 'a', 0o600).catch(() => Promise.reject(why))
+  return { file, size: (await file.stat()).size, cut: true }
 }
 
 /** The new name is there already: what fails here must not send the next records to the file that has lost its name. */

@@ -161,3 +161,14 @@ test('while there is no room for a new file the old one goes on', async () => {
   expect(parseJournal(readFileSync(path, 'latin1')).leases.map((l) => l.until)).toEqual([11_019])
   await leases.close()
 })
+
+test('at a start without room for a new file the old one goes on, behind a line that was cut', async () => {
+  const path = join(folder, 'full')
+  writeFileSync(path, '10.0.0.1 52:54:00:00:00:01 bound 1001\n10.0.0.2 52:54:00:00')
+  mkdirSync(`${path}.new/x`, { recursive: true })
+  const journal = await openJournal(path, { live: () => [] })
+  expect(journal).toMatchObject({ leases: [lease(1)], dropped: 1 })
+  await journal.append(lease(3))
+  await journal.close()
+  expect(parseJournal(readFileSync(path, 'latin1'))).toEqual({ leases: [lease(1), lease(3)], dropped: 1 })
+})
