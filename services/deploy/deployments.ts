@@ -328,7 +328,7 @@ export async function openDeployments(needs: Needs) {
     const d = node && ofNode.get(node.name) // as it is now: another machine may have come while the node was read
     if (!d || d.id !== found.id || d.attempt !== found.attempt) throw refused(peer, 'unknown boot token')
     // Locked after its nodeset: the last moment at which its disk is whole.
-    if (node.lock) throw refused(peer, `the node is locked; chdef ${node.name} lock=0 lets it go on`, d)
+    checkUnlocked(node, peer, d)
     const effect = await feed(d, { type: 'start', nonce, peer })
     if (effect.do === 'refuse') throw refused(peer, effect.why, d, effect.bound ? 409 : 403)
     const { version } = d
@@ -341,6 +341,9 @@ export async function openDeployments(needs: Needs) {
           object: d.node,
         })
       const overrides = await needs.overrides.pack(node, d.image)
+      // Packing may take a minute, in which a person may have thought better of it.
+      if (!isPresent(d)) throw refused(peer, 'unknown boot token')
+      checkUnlocked(await known(d.node), peer, d)
       return needs.script({
         node,
         image,
@@ -350,11 +353,21 @@ export async function openDeployments(needs: Needs) {
         session: sessionKey(key, d.id, d.attempt, nonce),
       })
     } catch (error) {
-      if (!(error instanceof UserError)) throw error
+      if (!(error instanceof UserError) || !isPresent(d)) throw error
       // It names what the machine said of itself, up to a megabyte; protocol.ts allows a reason as much as this.
       await feed(ofNode.get(d.node) ?? d, { type: 'refused', reason: error.message.slice(0, 1000) })
       return needs.refusal(error)
     }
+  }
+
+  /** No other deployment, and no other attempt, has taken its place. */
+  function isPresent({ node, id, attempt }: Deployment): boolean {
+    const latest = ofNode.get(node)
+    return latest?.id === id && latest.attempt === attempt
+  }
+
+  function checkUnlocked({ name, lock }: Node, peer: Ipv4, d: Deployment) {
+    if (lock) throw refused(peer, `the node is locked; chdef ${name} lock=0 lets it go on`, d)
   }
 
   function refused(peer: Ipv4, why: string, d?: Deployment, status = 403): UserError {

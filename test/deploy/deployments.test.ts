@@ -69,6 +69,7 @@ async function setUp(node: Partial<Node> = {}) {
     refuse: undefined as UserError | undefined,
     missing: undefined as UserError | undefined,
     laid: [] as string[],
+    packed: Promise.resolve(),
     osimages: [rescue] as Osimage[],
   }
   const open = () =>
@@ -99,7 +100,10 @@ async function setUp(node: Partial<Node> = {}) {
         check: async () => {
           if (world.missing) throw world.missing
         },
-        pack: async ({ name }, image) => [{ ...blob('5'), name: `${name}-${image}` }],
+        pack: async ({ name }, image) => {
+          await world.packed
+          return [{ ...blob('5'), name: `${name}-${image}` }]
+        },
       },
       script: ({ session, overrides }) => {
         if (world.refuse) throw world.refuse
@@ -284,6 +288,27 @@ test('a node that was locked after its nodeset is not installed until it is unlo
   expect([...stored.values()].map(({ state }) => state)).toEqual(['armed'])
   nodes.set(n1, { ...nodes.get(n1)!, lock: false })
   expect(await start()).toMatch(/^SESSION=/)
+})
+
+test('nodeset, or a lock, while the overrides are packed: the machine gets no script that would erase its disk', async () => {
+  const meanwhile: Record<string, (all: Awaited<ReturnType<typeof setUp>>) => unknown> = {
+    'unknown boot token': ({ deployments }) => deployments.setState(n1, 'boot'),
+    'the node is locked': ({ nodes }) => nodes.set(n1, { ...nodes.get(n1)!, lock: true }),
+  }
+  for (const [why, change] of Object.entries(meanwhile)) {
+    const all = await setUp()
+    const { deployments, world, token } = all
+    await deployments.arm(n1, 'img' as ImageName)
+    const packed = Promise.withResolvers<void>()
+    world.packed = packed.promise
+    const answer = deployments.start({ token: token(), nonce, facts }, peer).catch((error) => error)
+    await new Promise((done) => setTimeout(done, 20))
+    await change(all)
+    packed.resolve()
+    expect(String(await answer)).toMatch(/refused|REFUSED/)
+    expect(String(await answer)).toContain(why)
+    expect(world.laid).toEqual([])
+  }
 })
 
 test('a refusal that names thousands of disks is kept as a line', async () => {
