@@ -86,9 +86,15 @@ export function openStrangers({ networks, nodes, leaseOf, take, emit, now = Date
     if (lease?.address === peer && lease.state === 'bound') {
       // After a restart of ours it asks on where it was.
       if (!waiting) note({ mac, server, address: peer })
-      take({ type: 'ack', mac, address: peer, now: now(), seconds: LEASE_SECONDS })?.catch(() => {})
+      renew(lease)
     } else if (waiting?.address !== undefined) return // somebody else asks in its name
     strangers.named(mac, serial ?? '', now())
+  }
+
+  /** Never for less than it has, and not for each of its questions: every renewal is written to the disk. */
+  function renew({ mac, address, until }: Lease) {
+    if (until - now() > (LEASE_SECONDS * 1000) / 2) return
+    take({ type: 'ack', mac, address, now: now(), seconds: LEASE_SECONDS })?.catch(() => {})
   }
 
   /** The nodes and those who wait beside them. */
