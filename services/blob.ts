@@ -1,9 +1,11 @@
 // The process that serves kernels, ramdisks and layers; several of them share one port. Holds no state.
 import { join } from 'node:path'
+import { limitEvents } from './emit.ts'
 import { startBlobServer } from './http/blob.ts'
 import { runChild } from './process.ts'
 
-runChild(async ({ config }, { emit }) => {
+runChild(async ({ config }, parent) => {
+  const emit = limitEvents(parent.emit)
   const folders = ['images', 'bootfiles', 'bootonly', 'packed'].map((name) =>
     join(config.stateDir, name, 'blobs', 'sha256'),
   )

@@ -10,10 +10,20 @@ export function makeEmit(
   return <T extends EventType>(type: T, fields: EventFields<T>) => sink({ time: Date.now(), type, ...fields })
 }
 
-type Limit = { what: string; perMinute: number; of(type: EventType, fields: Common): boolean }
+type Fields = Common & { peer?: string | number }
+type Limit = {
+  what: string
+  perMinute: number
+  of(type: EventType, fields: Fields): boolean
+  /** Each has so many of its own. */
+  by?(fields: Fields): string
+}
 const failures: ReadonlySet<EventType> = new Set(['tftp.fail', 'http.fail'])
 const answers: ReadonlySet<EventType> = new Set([
   ...(['dhcp.discover', 'dhcp.offer', 'dhcp.ack', 'dhcp.nak', 'dhcp.release', 'dhcp.decline'] as const),
+])
+const transfers: ReadonlySet<EventType> = new Set([
+  ...(['tftp.start', 'tftp.done', 'http.text', 'http.file', 'http.blob'] as const),
 ])
 /** What any machine of the network can cause without end is said so often a minute and no more: log and memory last. */
 const limits: Limit[] = [
@@ -23,20 +33,32 @@ const limits: Limit[] = [
     perMinute: 1000,
     of: (type, { node }) => node === undefined && answers.has(type),
   },
+  // A boot has some dozens; a loader that is sent in circles has thousands.
+  {
+    what: 'transfers of one machine',
+    perMinute: 600,
+    of: (type) => transfers.has(type),
+    by: ({ peer }) => String(peer),
+  },
 ]
 
 /** Says how much was left out when the next such event comes. */
 export function limitEvents(emit: Emit, now: () => number = Date.now): Emit {
-  const windows = limits.map((limit) => ({ ...limit, until: 0, said: 0 }))
+  const windows = limits.map((limit) => ({ ...limit, until: 0, said: new Map<string, number>(), left: 0 }))
   return (type, fields) => {
     const window = windows.find(({ of }) => of(type, fields))
     if (!window) return emit(type, fields)
-    if (now() >= window.until) {
-      const count = window.said - window.perMinute
-      Object.assign(window, { until: now() + 60_000, said: 0 })
-      if (count > 0) emit('serve.quiet', { what: window.what, count })
+    const { what, perMinute, by } = window
+    // A clock that was set back begins a new minute too.
+    if (now() >= window.until || window.until - now() > 60_000) {
+      const count = window.left
+      Object.assign(window, { until: now() + 60_000, said: new Map(), left: 0 })
+      if (count > 0) emit('serve.quiet', { what, count })
     }
-    window.said += 1
-    if (window.said <= window.perMinute) emit(type, fields)
+    const key = by?.(fields) ?? ''
+    const said = (window.said.get(key) ?? 0) + 1
+    window.said.set(key, said)
+    if (said <= perMinute) emit(type, fields)
+    else window.left += 1
   }
 }

@@ -44,3 +44,22 @@ test('a flood of made-up machines is counted, not told one by one; what nodes do
     ['dhcp.offer', { address: '10.0.0.2' }],
   ])
 })
+
+test('a machine that loads one file in circles is told of 600 times a minute, and others are told of beside it', () => {
+  const said: [EventType, unknown][] = []
+  let time = 1_000_000
+  const emit = limitEvents(
+    (type, fields) => void said.push([type, fields]),
+    () => time,
+  )
+  for (let i = 0; i < 5000; i++) emit('http.text', { peer: '10.0.0.66', file: 'boot/ipxe/x', mac: 'x' })
+  emit('tftp.done', { peer: '10.0.0.11', file: 'core.0' })
+  expect(said).toHaveLength(601)
+  expect(said.at(-1)![1]).toMatchObject({ peer: '10.0.0.11' })
+  time -= 3_600_000 // the clock is set back
+  emit('http.blob', { peer: '10.0.0.66' })
+  expect(said.slice(-2)).toEqual([
+    ['serve.quiet', { what: 'transfers of one machine', count: 4400 }],
+    ['http.blob', { peer: '10.0.0.66' }],
+  ])
+})
