@@ -91,6 +91,11 @@ const byName =
   (language: Language): Row[1] =>
   (text, _, world) =>
     textOf(world.nodes.byName.get(text), language, world)
+/** A node may be called c01. What one's own address begins with is no name: who has no text there must get nobody else's. */
+const byHexOrName =
+  (language: Language): Row[1] =>
+  (text, asker, world) =>
+    (ipv4ToHex(asker.address).startsWith(text.toUpperCase()) ? byHex : byName)(language)(text, asker, world)
 /** petitboot without a configuration in its DHCP answer walks the names of pxelinux, and so does SLOF. */
 const likePxelinux =
   (by: (language: Language) => Row[1]): Row[1] =>
@@ -128,7 +133,7 @@ const table: Row[] = [
   [new RegExp(`^${hex}(?:-x86_64)?\\.conf$`), byHex('elilo')],
   [/^(elilo(?:-x86_64)?)\.conf$/, byAsker('elilo')],
   [new RegExp(`^pxelinux\\.cfg/01-${mac}$`), likePxelinux(byMac)],
-  [new RegExp(`^pxelinux\\.cfg/${hex}$`), likePxelinux(byHex)],
+  [new RegExp(`^pxelinux\\.cfg/${hex}$`), likePxelinux(byHexOrName)],
   [/^pxelinux\.cfg\/(default)$/, likePxelinux(byAsker)],
   [new RegExp(`^pxelinux\\.cfg/${nodeName}$`), likePxelinux(byName)],
   [new RegExp(`^boot/petitboot/${mac}$`), byMac('petitboot')],

@@ -186,6 +186,14 @@ for (const [rule, cases] of Object.entries(rules))
       else expect(found).toBeUndefined()
     })
 
+test('a node whose name is hexadecimal is asked by it, but never by who has an address that begins so', () => {
+  const named = node({ name: 'c01' as NodeName, deployment: deployment('armed') })
+  const here = { ...world, nodes: indexNodes([named]) }
+  const ask = (address: string) => resolveName('pxelinux.cfg/c01', { address: address as Ipv4 }, here)
+  expect(ask('10.77.0.200')).toMatchObject({ kind: 'text', language: 'pxelinux', node: named })
+  expect(ask('192.16.0.9')).toBeUndefined() // C0 10 00 09
+})
+
 test('every name in every spelling that firmware uses comes to the same', () => {
   for (const cases of Object.values(rules))
     for (const [name, , who = asker] of cases) {
