@@ -12,6 +12,7 @@ import {
 } from '../../src/dhcp/delivery.ts'
 import { clientKey, makeFloods } from '../../src/dhcp/floods.ts'
 import { makeHeard } from '../../src/dhcp/heard.ts'
+import { makeLine } from '../../src/dhcp/line.ts'
 import { NO_ADDRESS, parsePacket, serializePacket } from '../../src/dhcp/packet.ts'
 import type { Answer } from '../../src/dhcp/reply.ts'
 import { type Ignore, ignore, type Request, readRequest, roomFor } from '../../src/dhcp/request.ts'
@@ -56,6 +57,10 @@ export type DhcpNeeds = {
 const PROXY_WARNING =
   'mode: proxy, and some firmware takes none of two offers; a network where we are the DHCP server is the sure way'
 
+/** A burst of 10,000 machines fits. */
+const lineLimits = { mostBytes: 16 << 20 }
+const AT_ONCE = 32
+
 /** How a packet came in. */
 type Heard = Pick<Listener, 'arrival' | 'port'> & { peer: Destination }
 
@@ -89,14 +94,29 @@ export async function startDhcp(needs: DhcpNeeds) {
   const probes = startProbes({ networks, holder, say })
 
   const report = (error: unknown) => say.ignored(`fault: ${messageOf(error)}`)
-  for (const { datagrams, arrival, port } of listeners)
+  const line = makeLine<{ bytes: Buffer; socket: number; heard: Heard }>(lineLimits)
+  let working = false
+  for (const [socket, { datagrams, arrival, port }] of listeners.entries())
     datagrams.listen((bytes, peer) => {
+      line.add({ bytes, socket, heard: { arrival, port, peer } })
+      if (!working) setImmediate(work)
+      working = true
+    }, report)
+
+  /** A few at a time: in between more is read from the sockets, so that it is known who has asked again. */
+  function work() {
+    for (let count = 0; count < AT_ONCE; count++) {
+      const next = line.take()
+      working = next !== undefined
+      if (!next) return
       try {
-        receive(bytes, { arrival, port, peer })
+        receive(next.bytes, next.heard)
       } catch (error) {
         report(error)
       }
-    }, report)
+    }
+    setImmediate(work)
+  }
 
   function receive(bytes: Buffer, heard: Heard) {
     const key = clientKey(bytes)

@@ -18,7 +18,7 @@ export type Datagrams = {
 const MSG_DONTWAIT = 0x40
 /** Longer ones arrive cut; nothing that DHCP or TFTP send is. */
 const LONGEST = 9216
-/** libuv takes up to 32 packets before it looks at anything else; with these behind each it is about 20 ms of work. */
+/** libuv takes up to 32 packets before it looks at anything else, and these behind each of them. */
 const BEHIND = 16
 
 /** Takes the socket over. */
@@ -29,7 +29,7 @@ export async function openDatagrams(socket: dgram.Socket): Promise<Datagrams> {
   let closed = false
   return {
     listen(receive, failed) {
-      const rest = libc && fd !== undefined ? takeRest(libc, fd, receive) : () => {}
+      const rest = libc && fd !== undefined ? takeRest(libc, fd, receive, () => !closed) : () => {}
       socket.on('message', (bytes, { address, port }) => {
         receive(bytes, { address: address as Ipv4, port })
         rest()
@@ -46,12 +46,17 @@ export async function openDatagrams(socket: dgram.Socket): Promise<Datagrams> {
 }
 
 /** Hands on what waits in the socket, up to a number. */
-function takeRest(libc: Libc, fd: number, receive: (bytes: Buffer, peer: Peer) => void) {
+function takeRest(
+  libc: Libc,
+  fd: number,
+  receive: (bytes: Buffer, peer: Peer) => void,
+  isOpen: () => boolean,
+) {
   const target = Buffer.allocUnsafeSlow(LONGEST)
   const from = socketName()
   const fromLength = Buffer.from(Int32Array.of(from.length).buffer)
   return () => {
-    for (let count = 0; count < BEHIND; count++) {
+    for (let count = 0; count < BEHIND && isOpen(); count++) {
       const length = libc.recvfrom(fd, target, LONGEST, MSG_DONTWAIT, from, fromLength)
       if (length < 0) return // nothing is left, or what is wrong comes up as an error of the socket
       const peer = { address: ipv4FromNumber(from.readUInt32BE(4)), port: from.readUInt16BE(2) }

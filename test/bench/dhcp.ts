@@ -1,5 +1,6 @@
 // DHCP with durable leases: how many exchanges a second are kept up and what they cost, how long an answer takes at an
 // ordinary rate, and how long a rack of 10,000 machines waits that is switched on at once.
+import { setTimeout as sleep } from 'node:timers/promises'
 import { cpuOf } from './accounting.ts'
 import { makeRack, perfdhcp, perfdhcpP99 } from './client.ts'
 import type { Lan } from './lan.ts'
@@ -12,6 +13,7 @@ import type { Ground } from './site.ts'
 
 const ROUNDS = 2
 const MACHINES = 20_000
+const LOWEST = 125 // exchanges a second
 const ours = sysclone()
 
 /** Every exchange that is begun in these seconds is to end: what is kept up, not what gets through when all is lost. */
@@ -47,17 +49,23 @@ export async function dhcpRate(ground: Ground) {
 
 /** The highest rate that is kept up, and the microseconds of CPU that one exchange costs there. */
 async function sustained(lan: Lan, { pids }: Running) {
-  const measure = async (rate: number, seconds: number) => {
+  const measure = async (rate: number) => {
     const before = cpuOf(pids)
-    const { count, share, rate: reached } = await perfdhcp(lan, { rate, seconds, machines: MACHINES })
+    const { count, share, rate: reached } = await perfdhcp(lan, { rate, seconds: 2, machines: MACHINES })
+    await sleep(200) // what is still on its way belongs to this rate
     return { rate: reached, share, cpu: ((cpuOf(pids) - before) / Math.max(1, count)) * 1e6 }
   }
-  await measure(500, 1) // what is compiled, mapped and opened at the first packets
-  const flooded = await measure(14_000, 2)
-  for (let share = 1.15; ; share *= 0.9) {
-    const tried = await measure(Math.round(flooded.rate * share), 2)
-    if (tried.share >= KEPT_UP || share < 0.2) return tried
+  let kept = await measure(LOWEST)
+  let [low, high] = [LOWEST, Number.POSITIVE_INFINITY]
+  // Doubled while it is kept up, then halved towards the highest that is; to within a tenth.
+  while (high > low * 1.1) {
+    const rate = Math.round(high === Number.POSITIVE_INFINITY ? low * 2 : (low + high) / 2)
+    const tried = await measure(rate)
+    if (tried.share < KEPT_UP) high = rate
+    else [low, kept] = [rate, tried]
+    if (low > 30_000) break // the client's own limit
   }
+  return kept
 }
 
 export async function dhcpAvalanche(ground: Ground) {
