@@ -191,7 +191,7 @@ test('10,000 nodes with one fault in line 7,000: nothing is written, the line is
   const { code, out, err } = await run(['mkdef', '-z', path])
   expect({ code, out }).toEqual({ code: 1, out: '' })
   expect(err).toBe(
-    `${path}: line 7002: m2333: mac: not a MAC address (52:54; allowed: MAC addresses with commas between, the install interface first)\n`,
+    `${path}: line 7002: m2333: mac: not a MAC address (52:54; allowed: MAC addresses (InfiniBand: port GUIDs) with commas between, the install interface first)\n`,
   )
   expect(await store.nodes.list()).toEqual(before)
 })
