@@ -82,7 +82,7 @@ const bad: [attr: string, text: string, message: RegExp][] = [
   [
     'mac',
     '52:54:00:77:00',
-    /^n1: mac: not a MAC address \(52:54:00:77:00; allowed: MAC addresses with commas/,
+    /^n1: mac: not a MAC address \(52:54:00:77:00; allowed: MAC addresses \(InfiniBand: port GUIDs\) with commas/,
   ],
   ['ip', '010.0.0.7', /^n1: ip: not an IPv4 address/],
   [
