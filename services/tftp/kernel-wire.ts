@@ -1,5 +1,5 @@
 // The sockets of transfers by the kernel's own calls, for a thread that does nothing else: one epoll_wait for all of them, one
-// recvfrom and one sendto for a block, one sendto for a window (UDP_SEGMENT). node:dgram needs about three times the CPU.
+// recvfrom and one sendto for a block, one sendto for a window (UDP_SEGMENT); node:dgram makes twice as many calls.
 import { ipv4ToNumber, parseIpv4 } from '../../src/address.ts'
 import {
   AF_INET,
