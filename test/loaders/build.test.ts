@@ -41,7 +41,7 @@ beforeAll(async () => {
   const [first, second] = await Promise.all(both)
   expect(second).toEqual(first)
   built = first as typeof built
-}, 400_000)
+}, 900_000) // the first time packages are fetched
 
 test('the index names what is there', async () => {
   expect(Object.keys(built.loaders)).toEqual(Object.keys(loaderFiles.x86_64))
