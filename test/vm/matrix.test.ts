@@ -60,6 +60,12 @@ const netboots: Record<string, Path> = {
     never: [/^tftp/],
     report: { firmware: 'uefi' },
   },
+  'UEFI HTTP boot -> iPXE -> script by HTTP': {
+    ...{ node: 'uefi-http-ipxe', firmware: 'uefi-http', attributes: ['netboot=ipxe'] },
+    served: [/^ack http:.*\/snponly.efi$/, /^http boot\/ipxe\//, ...kernelAndRamdisk('blob')],
+    never: [/^tftp/],
+    report: { firmware: 'uefi' },
+  },
   'BIOS, iPXE ROM -> pxelinux': {
     ...{ node: 'bios-pxelinux', firmware: 'bios', attributes: ['netboot=pxe'] },
     served: [
@@ -135,9 +141,27 @@ const netboots: Record<string, Path> = {
     never: [/^tftp/],
     report: { firmware: 'uefi' },
   },
+  'arm64, UEFI PXE -> iPXE -> script by HTTP': {
+    ...{ node: 'arm64-ipxe', firmware: 'arm64', processor: 'aarch64' },
+    attributes: ['arch=aarch64', 'netboot=ipxe'],
+    served: [/^tftp boot\/ipxe\/ipxe-arm64.efi$/, /^http boot\/ipxe\//, ...kernelAndRamdisk('blob')],
+    report: { firmware: 'uefi' },
+  },
+  // AAVMF has no keys of Microsoft in it and lets anything start: that these two find each other is what is seen here.
+  'arm64, UEFI PXE -> shim -> signed GRUB': {
+    ...{ node: 'arm64-shim', firmware: 'arm64', processor: 'aarch64' },
+    attributes: ['arch=aarch64', 'netboot=shim'],
+    served: [
+      /^ack .*shimaa64.efi$/,
+      /^tftp .*grubaa64.efi$/,
+      /^tftp .*grub\/grub.cfg/,
+      ...kernelAndRamdisk('tftp'),
+    ],
+    report: { firmware: 'uefi' },
+  },
   'ppc64le, SLOF -> GRUB': {
     ...{ node: 'ppc64le-slof', firmware: 'ppc64le', processor: 'ppc64le', attributes: ['arch=ppc64le'] },
-    served: [/^ack .*core.elf$/, /^tftp .*core.elf$/, grubConfig('tftp')],
+    served: [/^ack .*core.elf$/, /^tftp .*core.elf$/, grubConfig('tftp'), ...kernelAndRamdisk('blob')],
   },
 }
 

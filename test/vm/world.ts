@@ -237,7 +237,8 @@ async function startForeignDhcp({ network, work, startOther }: Site) {
     '--conf-file=/dev/null',
     `--dhcp-leasefile=${join(work, 'dnsmasq.leases')}`,
   ]
-  const argv = ['dnsmasq', '--keep-in-foreground', ...quiet, '--interface=lan', '--bind-interfaces', range]
+  // In this mode it keeps its user: a process that changes it forgets that it is to end with us.
+  const argv = ['dnsmasq', '--no-daemon', ...quiet, '--interface=lan', '--bind-interfaces', range]
   await startOther('dnsmasq', host.inside([...argv, `--dhcp-hostsfile=${file}`]))
 }
 
