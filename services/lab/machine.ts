@@ -94,6 +94,8 @@ export type WantedMachine = {
   disk?: string
   /** A machine that never netboots has no boot ROM on its NIC: iPXE's takes seconds to let the disk have its turn. */
   boots: 'network' | 'disk'
+  /** Its serial number, as SMBIOS says it. */
+  serial?: string
   /** QEMU's model of the network card; default virtio-net-pci. */
   card?: string
   /** The bridge that the card is plugged into; default the lab's own. */
@@ -126,6 +128,7 @@ export async function makeMachine(
     const argv = [
       firmware.emulator,
       ...['-name', name, '-uuid', uuid, '-m', String(firmware.memory)],
+      ...(wanted.serial === undefined ? [] : ['-smbios', `type=1,serial=${wanted.serial}`]),
       ...['-smp', String(wanted.processors ?? 1), ...(firmware.cpu ? ['-cpu', firmware.cpu] : [])],
       ...['-accel', 'tcg,thread=multi,tb-size=256'],
       ...['-display', 'none', '-monitor', 'none', '-chardev', `file,id=s0,path=${paths.console},append=on`],
