@@ -1,4 +1,4 @@
-// The sockets of interfaces.md: of each address of ours one for what is sent to it and for all that we send, of each
+// The sockets of DHCP: of each address of ours one for what is sent to it and for all that we send, of each
 // interface one for its broadcasts; both on port 67 and on 4011.
 import type { Ipv4 } from '../../src/address.ts'
 import type { DhcpPorts } from '../../src/dhcp/delivery.ts'
