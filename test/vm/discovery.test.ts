@@ -18,15 +18,15 @@ let failed = true
 
 const machines: Record<
   string,
-  { firmware: Firmware; mac: string; ip: string; serial: string; loader: string }
+  { firmware: Firmware; mac: string; ip: string; serial: string; netboot: string }
 > = {
   'BIOS, iPXE ROM': {
     ...{ firmware: 'bios', mac: '52:54:00:77:00:61', ip: '10.77.0.61', serial: 'SN BIOS/61' },
-    loader: 'iPXE',
+    netboot: 'ipxe',
   },
   'UEFI with Secure Boot': {
     ...{ firmware: 'uefi-secure', mac: '52:54:00:77:00:62', ip: '10.77.0.62', serial: 'SN-UEFI-62' },
-    loader: 'GRUB',
+    netboot: 'shim', // nobody but its admin knows that it has Secure Boot
   },
 }
 
@@ -87,6 +87,7 @@ test('two at once wait, each with its own code, and go on as the nodes that they
     expect(screen).toContain(code)
     const words = [
       `ip=${Object.values(machines)[number]!.ip}`,
+      `netboot=${Object.values(machines)[number]!.netboot}`,
       'serialport=0',
       'serialspeed=115200',
       '--nodeset',
