@@ -7,6 +7,7 @@ import { type Limits, makeAdmission } from './admission.ts'
 import { answerShort, nameAsked } from './answer.ts'
 import { peerOf, sendBody } from './body.ts'
 import { fileBytes, openFile, readFully } from './content.ts'
+import { limitCrowd, TOO_MANY } from './crowd.ts'
 import { placeFor } from './place.ts'
 import { turnOf } from './turn.ts'
 
@@ -24,7 +25,9 @@ const usualLimits: Limits = { most: 128, perClient: 8, line: 2000 }
 export async function startBlobServer({ address, port, folders, emit, limits = usualLimits }: Needs) {
   let active = 0
   const server = createServer({ requestTimeout: 30_000, headersTimeout: 15_000, keepAliveTimeout: 20_000 })
-  server.maxConnections = 2 * limits.line + 500 // who waits longest is told so, not hung up on
+  // Who waits longest is told so, not hung up on.
+  const most = 2 * limits.line + 500
+  const crowd = limitCrowd(server, (peer) => emit('http.fail', { peer, why: TOO_MANY }), { most })
   const admission = makeAdmission(limits)
   // A node that lost its power holds a buffer until this; GRUB leaves a second initrd waiting while it reads the first.
   server.setTimeout(120_000)
@@ -100,6 +103,7 @@ export async function startBlobServer({ address, port, folders, emit, limits = u
   return {
     port: (server.address() as { port: number }).port,
     async close() {
+      crowd.close()
       const closed = new Promise<void>((done) => server.close(() => done()))
       server.closeAllConnections()
       await closed

@@ -6,6 +6,7 @@ import { makeAdmission } from './admission.ts'
 import { answerShort, nameAsked } from './answer.ts'
 import { peerOf, sendBody } from './body.ts'
 import type { Open } from './content.ts'
+import { limitCrowd, TOO_MANY } from './crowd.ts'
 import { makeNodeProxy } from './node-proxy.ts'
 import { placeFor } from './place.ts'
 import { turnOf } from './turn.ts'
@@ -16,12 +17,13 @@ type Needs = {
   open: Open
   nodeSocketPath: string // main's unix socket for the node endpoints
   emit: Emit
+  crowdLimits?: Parameters<typeof limitCrowd>[2] // others than the usual ones only in tests
 }
 
 /** Texts name the blob workers for what is large; who asks here all the same shall not slow DHCP and TFTP down. */
 const largeLimits = { most: 16, perClient: 4, line: 1000 }
 
-export async function startBootHttp({ address, port, open, nodeSocketPath, emit }: Needs) {
+export async function startBootHttp({ address, port, open, nodeSocketPath, emit, crowdLimits }: Needs) {
   const app = fastify({
     logger: false,
     forceCloseConnections: true,
@@ -37,7 +39,7 @@ export async function startBootHttp({ address, port, open, nodeSocketPath, emit 
   app.get('/*', { exposeHeadRoute: true }, takeOver(servePublished))
   app.setNotFoundHandler(takeOver(async (_, reply) => answerShort(reply.raw, 404)))
   app.server.setTimeout(120_000)
-  app.server.maxConnections = 4000
+  const crowd = limitCrowd(app.server, (peer) => emit('http.fail', { peer, why: TOO_MANY }), crowdLimits)
 
   async function servePublished(request: FastifyRequest, reply: FastifyReply) {
     const file = request.raw.url?.slice(0, 300) ?? ''
@@ -88,6 +90,7 @@ export async function startBootHttp({ address, port, open, nodeSocketPath, emit 
   return {
     port: (app.server.address() as { port: number }).port,
     async close() {
+      crowd.close()
       await app.close()
       proxy.close()
     },
