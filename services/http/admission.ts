@@ -1,6 +1,7 @@
 // How many bodies are sent at once. A thousand machines that share one wire are all done sooner when some of them go first:
 // the others wait in line, in order of arrival, without a file or a buffer. Who can come back is asked to after a while and
 // keeps its place; who can't is let in after a while.
+import { hash } from 'node:crypto'
 
 /** What a client does about a 503, by its User-Agent. */
 type Manner = 'comes-back' | 'patient' | 'hasty'
@@ -79,7 +80,7 @@ export function makeAdmission({ most, perClient, line }: Limits, now: () => numb
     /** Resolves when a body may be sent, or when the client is to ask again, or is gone. */
     enter({ client, what, agent, onGone }: Visitor): Promise<Entry> {
       const manner = mannerOf(agent)
-      const key = `${client} ${what}`
+      const key = hash('sha256', `${client} ${what}`, 'base64') // a URL may be 16 KB, and thousands of tickets are kept
       const since = arrival(key)
       if (waiting.length === 0 && admits(client)) {
         tickets.delete(key)

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { type Entry, makeAdmission, mannerOf } from '../../services/http/admission.ts'
 
@@ -105,4 +107,19 @@ test('who goes away leaves the line; memory of who came is bounded', async () =>
 test('who comes back by itself, who waits, who does not', () => {
   expect(Object.values(agents).map(mannerOf)).toEqual(['comes-back', 'comes-back', 'patient', 'hasty'])
   expect(mannerOf(undefined)).toBe('hasty')
+})
+
+test('tickets of long URLs are as small as others, and told apart by their last letter', async () => {
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc') as () => void
+  const admission = makeAdmission({ most: 0, perClient: 1, line: 2000 })
+  const long = 'x'.repeat(15_000)
+  const ask = (what: string) => admission.enter({ client: 'a', what, agent: agents.curl, onGone() {} })
+  for (let i = 0; i < 2000; i++) void ask(`/line/${i}`)
+  gc()
+  const before = process.memoryUsage().heapUsed
+  for (let i = 0; i < 8000; i++) await ask(Buffer.from(`${long}${i}`).toString('latin1'))
+  gc()
+  expect(admission.counts().tickets).toBe(8000)
+  expect(process.memoryUsage().heapUsed - before).toBeLessThan(16 << 20)
 })
