@@ -54,24 +54,29 @@ export async function openBoots(db: Kysely<Tables>, limits = usual) {
   let lastId = Number(newest?.id ?? 0)
 
   /** One batch as one step; one that was stored before is not stored again. False: it was. */
-  async function add({ of, number, steps }: StepBatch): Promise<boolean> {
-    const before = { total, lastId }
+  const add = ({ of, number, steps }: StepBatch): Promise<boolean> =>
+    wholly(async (t) => {
+      if (!(await isNew(t, of, number))) return false
+      await write(t, steps)
+      await markStored(t, of, number)
+      return true
+    })
+
+  /** Steps that came another way than by batches. */
+  const addLoose = (steps: Step[]): Promise<void> => wholly((t) => write(t, steps))
+
+  /** All of it or nothing, in the database and in what is known of it here. */
+  async function wholly<T>(work: (t: Kysely<Tables>) => Promise<T>): Promise<T> {
+    let before = { total, lastId }
     try {
-      return await db.transaction().execute(async (t) => {
-        if (!(await isNew(t, of, number))) return false
-        await write(t, steps)
-        await markStored(t, of, number)
-        return true
+      return await db.transaction().execute((t) => {
+        before = { total, lastId } // others may have been at work until now
+        return work(t)
       })
     } catch (error) {
       ;({ total, lastId } = before)
       throw error
     }
-  }
-
-  /** Steps that came another way than by batches. */
-  async function addLoose(steps: Step[]): Promise<void> {
-    await db.transaction().execute((t) => write(t, steps))
   }
 
   /** In few statements: a rack that boots makes thousands of steps in a second. */

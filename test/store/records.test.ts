@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Kysely } from 'kysely'
+import { Kysely, sql } from 'kysely'
 import { expect, onTestFinished, test } from 'vitest'
 import { openBoots } from '../../services/store/boots.ts'
 import { openEventRows } from '../../services/store/events.ts'
@@ -73,6 +73,24 @@ test('a batch is stored whole or not at all', async () => {
   await expect(boots.add({ of: 'a', number: 1, steps: [discover(1000), broken] })).rejects.toThrow()
   expect([await boots.list({ macs: [mac] }), boots.bytes()]).toEqual([[], 0])
   expect(await boots.add({ of: 'a', number: 1, steps: [discover(1000)] })).toBe(true)
+})
+
+test('loose steps that could not be stored do not count as bytes either', async () => {
+  const db = await database()
+  const boots = await openBoots(db)
+  await boots.add({ of: 'a', number: 1, steps: [discover(1000)] })
+  const before = boots.bytes()
+  // As when the disk is full: the new boot is written, then the oldest ones can not be taken away.
+  await sql`create trigger full before delete on boot_record begin select raise(abort, 'full'); end`.execute(
+    db,
+  )
+  const small = await openBoots(db, { perMachine: 1, steps: 30, bytes: 1e6, unknown: 5 })
+  await expect(small.addLoose([discover(10 * minute)])).rejects.toThrow('full')
+  expect([small.bytes(), (await small.list({ macs: [mac] })).length]).toEqual([before, 1])
+  await sql`drop trigger full`.execute(db)
+  await small.addLoose([discover(10 * minute)])
+  expect((await small.list({ macs: [mac] })).map(({ began }) => began)).toEqual([10 * minute])
+  expect(small.bytes()).toBe((await openBoots(db)).bytes())
 })
 
 test('bounded: boots of a machine, steps of a boot (its first ones stay), strangers, bytes in all', async () => {
