@@ -19,6 +19,7 @@ export type TarEntry = {
   facts: FileFacts
   hardLinkTo?: string // path of an earlier member with the same content; `facts` are then those of its header
   offset: number // of the first header of this member in the archive
+  end: number // where the next member begins
   storedBytes: number // data in the archive, without padding
   extents?: Extent[] // of a sparse file; known once its data begins
   ctimeNs?: string
@@ -36,7 +37,7 @@ export type TarVisitor = {
 type Pax = Map<string, string>
 type State =
   | { want: 'header' }
-  | { want: 'extended'; kind: 'x' | 'L' | 'K' | 'skip'; left: number; padded: number; parts: Buffer[] }
+  | { want: 'extended'; kind: 'x' | 'L' | 'K' | 'global'; left: number; padded: number; parts: Buffer[] }
   | { want: 'sparse map'; entry: TarEntry; left: number; map: SparseMap; realSize: number }
   | { want: 'data'; entry: TarEntry; left: number; padding: number }
   | { want: 'nothing' }
@@ -107,7 +108,7 @@ export function readTar(visitor: TarVisitor) {
   function beginExtended(type: 'x' | 'L' | 'K' | 'g', block: Buffer) {
     const size = number(block, 124, 12, 'size')
     if (size > MAX_EXTENDED) throw new WireError(`tar: extended header of ${size} bytes`)
-    const kind = type === 'g' ? 'skip' : type // a global header has only a comment in what GNU tar writes
+    const kind = type === 'g' ? 'global' : type
     state = { want: 'extended', kind, left: size, padded: padded(size), parts: [] }
     if (size === 0) finishExtended(state)
   }
@@ -126,12 +127,19 @@ export function readTar(visitor: TarVisitor) {
     if (kind === 'x') for (const [key, value] of parsePax(content)) pax.set(key, value)
     if (kind === 'L') pax.set('path', untilNul(content))
     if (kind === 'K') pax.set('linkpath', untilNul(content))
-    if (kind === 'skip') memberStart = undefined
+    if (kind === 'global') passGlobal(content)
     state = { want: 'header' }
   }
 
+  /** A global header would change every member after it; what git writes into its archives is a comment. */
+  function passGlobal(content: Buffer) {
+    const other = [...parsePax(content).keys()].find((key) => key !== 'comment')
+    if (other !== undefined) throw new WireError(`tar: global header that sets ${other}`)
+    memberStart = undefined
+  }
+
   function beginMember(type: string, block: Buffer) {
-    const entry = entryOf(type, block, pax, memberStart!)
+    const entry = entryOf({ flag: type, block, pax, offset: memberStart!, dataAt: position + BLOCK })
     const sparse = pax.has('GNU.sparse.major')
     if (sparse && (pax.get('GNU.sparse.major') !== '1' || entry.facts.type !== 'f'))
       throw new WireError('tar: sparse format other than GNU 1.0')
@@ -201,7 +209,8 @@ const types: Record<string, FileType> = {
 // Header, offset and length: name 0,100 mode 100,8 uid 108,8 gid 116,8 size 124,12 mtime 136,12 chksum 148,8
 // typeflag 156,1 linkname 157,100 magic 257,6 version 263,2 uname 265,32 gname 297,32 devmajor 329,8 devminor 337,8
 // prefix 345,155
-function entryOf(flag: string, b: Buffer, pax: Pax, offset: number): TarEntry {
+type Header = { flag: string; block: Buffer; pax: Pax; offset: number; dataAt: number }
+function entryOf({ flag, block: b, pax, offset, dataAt }: Header): TarEntry {
   const hardLink = flag === '1'
   const type = hardLink ? 'f' : types[flag]
   if (type === undefined) throw new WireError(`tar: member type ${JSON.stringify(flag)}`)
@@ -225,6 +234,7 @@ function entryOf(flag: string, b: Buffer, pax: Pax, offset: number): TarEntry {
     },
     ...(hardLink ? { hardLinkTo: cleanPath(link) } : {}),
     offset,
+    end: dataAt + (hasData ? padded(stored) : 0),
     storedBytes: hasData ? stored : 0,
     ...(ctime === undefined ? {} : { ctimeNs: nanoseconds(ctime) }),
     ...(xattrs === undefined ? {} : { xattrs }),
