@@ -36,11 +36,11 @@ async function capture(
   emit: Parent['emit'],
   signal: AbortSignal,
 ): Promise<string> {
-  const { node, host, port, user, hostKey } = spec
+  const { node, host, port, user, hostKey, jump } = spec
   const script = (name: string) => readFile(join(import.meta.dirname, '../bootfiles/capture', name), 'utf8')
   const [probe, list, archive] = await Promise.all(['probe.sh', 'list.sh', 'archive.sh'].map(script))
   const version = await captureImage({
-    target: { node, host, port, user, hostKey },
+    target: { node, host, port, user, hostKey, jump: jump && { ...jump, hostKey: jump.hostKey } },
     privateKey: await readFile(config.ssh.identity ?? join(config.stateDir, 'ssh', 'id_ed25519'), 'utf8'),
     image: parseImageName(spec.image),
     images: await openImages(join(config.stateDir, 'images')),

@@ -26,7 +26,7 @@ export async function openJobs({ stored, expected, madeBy, start: run, emit, now
 
   /** Answers with its id; throws UserError when the image is being captured already. */
   async function start(spec: JobSpec): Promise<string> {
-    const { kind, node, hostKey } = spec
+    const { kind, node, hostKey, jump } = spec
     const image = spec.image as ImageName
     const rival = [...running.values()].find((each) => each.image === image)
     if (rival)
@@ -45,6 +45,7 @@ export async function openJobs({ stored, expected, madeBy, start: run, emit, now
       state: 'running',
       startedAt: now(),
       ...(hostKey && { hostKey }),
+      ...(jump?.hostKey && { jumpHostKey: jump.hostKey }),
     }
     running.set(id, job) // before anything is waited for: two requests at once are rivals too
     try {

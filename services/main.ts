@@ -21,11 +21,14 @@ import { type ImageVersion, versionName } from '../src/image/version.ts'
 import { planInstall } from '../src/install/plan.ts'
 import { renderRefusal, renderScript } from '../src/install/script.ts'
 import type { Job } from '../src/job.ts'
+import type { Node } from '../src/node/node.ts'
+import { readJumpHost } from '../src/node/values.ts'
 import { openBootFiles } from './deploy/boot-files.ts'
 import { openDeployments } from './deploy/deployments.ts'
 import { openOverrides } from './deploy/overrides.ts'
 import { makeEmit } from './emit.ts'
 import { startAdmin } from './http/admin.ts'
+import type { CaptureRequest } from './http/admin-needs.ts'
 import { startNodeHttp } from './http/node.ts'
 import { openImages } from './images/store.ts'
 import { openJobs } from './jobs.ts'
@@ -34,8 +37,8 @@ import type { LeaseRow, Parent, ToMain } from './process.ts'
 import { runChild } from './process.ts'
 import { openEventLog } from './record/event-log.ts'
 import { openKeeper } from './record/keeper.ts'
-import { ensureIdentity } from './remote/identity.ts'
-import { probeHostKey } from './remote/ssh.ts'
+import { ensureIdentity, readPublicIdentity } from './remote/identity.ts'
+import { probeHostKey } from './remote/login.ts'
 import { openStore } from './store/store.ts'
 
 const tickMs = 3000
@@ -125,6 +128,7 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
     images,
     deploy: deployments,
     capture,
+    publicIdentity: () => readPublicIdentity(identityPath(config)),
     keepFiles: bootFiles.keep,
     leases: leases.ask,
     dryWorld,
@@ -175,11 +179,11 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
     }
   }
 
-  async function capture(request: { node: NodeName; image: ImageName; acceptHostkey?: string }) {
+  async function capture(request: CaptureRequest) {
     const golden = await store.nodes.get(request.node)
     if (!golden)
       throw new UserError('no such node', { what: request.node, object: request.node, status: 404 })
-    const { name, ip, sshport, sshuser, sshhostkey, cloneHostKeys } = golden
+    const { name, ip, sshport, sshuser = 'root', sshhostkey, cloneHostKeys } = golden
     if (!ip)
       throw new UserError('the node has no address', {
         what: 'ip is empty',
@@ -192,9 +196,10 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
       node: name,
       host: ip,
       port: sshport ?? 22,
-      user: sshuser ?? 'root',
+      user: sshuser,
       image: request.image,
       ...(hostKey && { hostKey }),
+      ...jumpOf(golden, request.acceptJumpHostkey),
     })
     return { job }
   }
@@ -205,16 +210,20 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
     await jobs.end(id, { ...(fault && { fault }), ...(result !== undefined && { result }) })
   }
 
-  async function takeOver({ node, hostKey }: Job) {
+  async function takeOver({ node, hostKey, jumpHostKey }: Job) {
     await describeImages()
     // The key that the capture was allowed to trust is the one to expect from now on.
-    if (hostKey) await rememberHostKey(node, hostKey)
+    await rememberHostKeys(node, {
+      ...(hostKey && { sshhostkey: hostKey }),
+      ...(jumpHostKey && { sshjumphostkey: jumpHostKey }),
+    })
   }
 
-  async function rememberHostKey(name: NodeName, sshhostkey: string) {
+  async function rememberHostKeys(name: NodeName, keys: Pick<Node, 'sshhostkey' | 'sshjumphostkey'>) {
     const [golden] = await store.nodes.list([name])
-    if (golden && golden.sshhostkey !== sshhostkey)
-      await store.nodes.change([name], (node) => ({ ...node, sshhostkey }))
+    const { sshhostkey, sshjumphostkey } = { ...golden, ...keys }
+    if (golden && (golden.sshhostkey !== sshhostkey || golden.sshjumphostkey !== sshjumphostkey))
+      await store.nodes.change([name], (node) => ({ ...node, ...keys }))
   }
 
   return {
@@ -227,6 +236,14 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
     },
   }
 })
+
+/** The machine that the way to a golden client leads over. */
+function jumpOf({ sshjump, sshjumphostkey, sshuser = 'root' }: Node, accepted: string | undefined) {
+  if (sshjump === undefined) return {}
+  const { user = sshuser, host, port } = readJumpHost(sshjump)
+  const hostKey = accepted ?? sshjumphostkey
+  return { jump: { host, port, user, ...(hostKey && { hostKey }) } }
+}
 
 const nodeSocket = (config: Config) => join(config.stateDir, 'run', 'node.sock')
 const identityPath = (config: Config) => config.ssh.identity ?? join(config.stateDir, 'ssh', 'id_ed25519')

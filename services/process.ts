@@ -18,6 +18,7 @@ export type CaptureSpec = {
   port: number
   user: string
   hostKey?: string // 'SHA256:...'
+  jump?: { host: string; port: number; user: string; hostKey?: string }
   image: string
 }
 export type JobSpec = CaptureSpec

@@ -8,6 +8,7 @@ export type Job = {
   node: NodeName
   image: ImageName
   hostKey?: string // 'SHA256:...': the ssh host key that it may trust
+  jumpHostKey?: string // that of the jump host
   state: 'running' | 'done' | 'failed'
   startedAt: number // ms since 1970, as all times here
   endedAt?: number

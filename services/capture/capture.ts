@@ -16,7 +16,8 @@ import type { ImageVersion } from '../../src/image/version.ts'
 import type { Emit } from '../emit.ts'
 import type { Stage } from '../images/stage.ts'
 import type { Images } from '../images/store.ts'
-import type { Ssh, SshTarget } from '../remote/ssh.ts'
+import type { SshTarget } from '../remote/login.ts'
+import type { Ssh } from '../remote/ssh.ts'
 import { connectSsh } from '../remote/ssh.ts'
 import type { CapturedLayer, Member } from './layer.ts'
 import { captureLayer, collect } from './layer.ts'
@@ -28,7 +29,7 @@ import { startProgress } from './progress.ts'
 export type CaptureScripts = { probe: string; list: string; archive: string }
 
 export type CaptureNeeds = {
-  target: Pick<SshTarget, 'host' | 'port' | 'user' | 'hostKey'> & { node: string }
+  target: Pick<SshTarget, 'host' | 'port' | 'user' | 'hostKey' | 'jump'> & { node: string }
   privateKey: string
   image: ImageName
   images: Images

@@ -32,7 +32,7 @@ function bashScript(commands: readonly Command[]): string {
 }
 
 /** Names that mean something else on their own: `export` is bash's, `import` ImageMagick's. */
-const shellWords = ['export', 'import', 'serve', 'lab', 'completion', 'audit', 'bootfiles', 'jobs']
+const shellWords = ['export', 'import', 'serve', 'lab', 'completion', 'audit', 'bootfiles', 'jobs', 'key']
 
 // Names come from the server, which may be away: five seconds are waited for it, and then there are none.
 const SCRIPT = `# bash completion for sysclone: . <(sysclone completion bash)

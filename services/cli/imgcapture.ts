@@ -7,7 +7,7 @@ import type { Api } from './api.ts'
 import { type Needs, type Shared, serverCommand } from './needs.ts'
 import { openProgress, type Step } from './progress.ts'
 
-type Options = Shared & { o: string; acceptHostkey?: string }
+type Options = Shared & { o: string; acceptHostkey?: string; acceptJumpHostkey?: string }
 type Captured = { name: string; version: number; bytes: number }
 
 const patienceMs = 60_000 // with a server that does not answer any more
@@ -19,6 +19,7 @@ export function imgcapture(program: Command, needs: Needs) {
     .addOption(new Option('-t <type>', 'way of capturing').choices(['sysclone']).default('sysclone'))
     .requiredOption('-o <image>', 'name of the osimage')
     .option('--accept-hostkey <fingerprint>', 'trust this ssh host key from now on', parseFingerprint)
+    .option('--accept-jump-hostkey <fingerprint>', 'the same, of the host of sshjump=', parseFingerprint)
     .action((node: string, options: Options) => capture(needs, node, options))
 }
 
@@ -29,7 +30,7 @@ function parseFingerprint(text: string): string {
 }
 
 async function capture({ api, print, interrupted }: Needs, node: string, options: Options) {
-  const { server, json, o: image, acceptHostkey } = options
+  const { server, json, o: image, acceptHostkey, acceptJumpHostkey } = options
   const client = api(server)
   const left = interrupted()
   const done = new AbortController()
@@ -39,7 +40,11 @@ async function capture({ api, print, interrupted }: Needs, node: string, options
   try {
     // Listening comes first, so that nothing of the job is missed.
     const events = await listen()
-    const request = { node, image, ...(acceptHostkey && { acceptHostkey }) }
+    const request = {
+      ...{ node, image },
+      ...(acceptHostkey && { acceptHostkey }),
+      ...(acceptJumpHostkey && { acceptJumpHostkey }),
+    }
     job = (await client.post('/captures', request)).job as string
     const result = await endOf({ client, job, listen, left, show: progress.show }, events)
     const made = await versionOf(client, result)

@@ -23,6 +23,7 @@ const commands: Record<string, () => Promise<Register>> = {
   noderange: async () => (await import('./noderange.ts')).noderange,
   completion: async () => (await import('./completion.ts')).completion,
   imgcapture: async () => (await import('./imgcapture.ts')).imgcapture,
+  key: async () => (await import('./key.ts')).key,
   lsimage: async () => (await import('./lsimage.ts')).lsimage,
   'import-cluster': async () => (await import('./import-cluster.ts')).importCluster,
   jobs: async () => (await import('./jobs.ts')).jobs,

@@ -60,7 +60,7 @@ export function actionRoutes(app: FastifyInstance, needs: AdminNeeds) {
   })
 
   typed.post('/captures', { schema: { body: Capture } }, async ({ body }) => {
-    const { acceptHostkey } = body
+    const { node: _, image: __, ...how } = body
     const node = parseNodeName(body.node)
     if (!(await store.nodes.get(node)))
       throw new UserError('no such node', { what: node, object: node, status: 404 })
@@ -72,14 +72,12 @@ export function actionRoutes(app: FastifyInstance, needs: AdminNeeds) {
         object: image,
         status: 409,
       })
-    const { job } = await needs.capture({
-      node,
-      image,
-      ...(acceptHostkey !== undefined && { acceptHostkey }),
-    })
+    const { job } = await needs.capture({ node, image, ...how })
     emit('admin.change', { who: 'local', what: `imgcapture ${image}`, object: node, job })
     return { job }
   })
+
+  typed.get('/key', async () => needs.publicIdentity())
 
   typed.get('/jobs', { schema: { querystring: LastJobs } }, async ({ query: { last = '100' } }) => ({
     jobs: (await store.jobs.list(Number(last))).map(shownJob),
@@ -134,7 +132,7 @@ async function resultOf(node: Node, act: () => Promise<string>): Promise<Result>
 }
 
 /** The key that it may trust is asked of the node. */
-const shownJob = ({ hostKey: _, ...job }: Job) => job
+const shownJob = ({ hostKey: _, jumpHostKey: __, ...job }: Job) => job
 
 function summary(version: ImageVersion) {
   const {

@@ -10,6 +10,13 @@ import type { Emit } from '../emit.ts'
 import type { EventLog } from '../record/event-log.ts'
 import type { Store } from '../store/store.ts'
 
+export type CaptureRequest = {
+  node: NodeName
+  image: ImageName
+  acceptHostkey?: string
+  acceptJumpHostkey?: string
+}
+
 export type AdminNeeds = {
   socket: string
   store: Store
@@ -25,7 +32,9 @@ export type AdminNeeds = {
     setState(node: NodeName, state: 'boot' | 'offline'): Promise<string>
     stat(node: NodeName): Promise<string>
   }
-  capture(request: { node: NodeName; image: ImageName; acceptHostkey?: string }): Promise<{ job: string }>
+  capture(request: CaptureRequest): Promise<{ job: string }>
+  /** The public half of the key that we log in with. */
+  publicIdentity(): Promise<{ publicKey: string; fingerprint: string; path: string }>
   /** Reads files on the server and keeps what they hold. */
   keepFiles(paths: string[]): Promise<ReadFiles>
   leases(): Promise<unknown[]>

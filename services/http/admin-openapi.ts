@@ -25,6 +25,7 @@ const rows: Record<string, [summary: string, answer: string]> = {
   'GET /noderange': ['The nodes that a noderange names', '{names: [name]}'],
   'POST /deployments': ['What nodes boot next', '{results: [{object, text} | {object, fault}]}'],
   'POST /captures': ['Capture a golden client as the next version of an osimage', '{job}'],
+  'GET /key': ['The public key that golden clients must let in', '{publicKey, fingerprint, path}'],
   'GET /jobs': ['What runs in processes of its own, and what ran, oldest first', '{jobs: [Job]}'],
   'GET /jobs/:job': [
     'One of them',

@@ -7,6 +7,7 @@
 //   GET    /noderange ?expr=              -> {names: [name], readings: [{text, how, count, depth}]}
 //   POST   /deployments        Deploy     -> {results: [{object, text} | {object, fault}]}
 //   POST   /captures           Capture    -> {job}
+//   GET    /key                           -> {publicKey, fingerprint, path}
 //   GET    /jobs ?last=                   -> {jobs: [Job]}             oldest first
 //   GET    /jobs/ID                       -> {job: Job}
 //   GET    /images                        -> {images: [...]}
@@ -98,11 +99,13 @@ export const Adopt = Type.Object(
   { code: Type.String({ pattern: '^[0-9]{6}$' }), name, attrs: Type.Optional(attrs) },
   closed,
 )
+const fingerprint = Type.String({ pattern: '^SHA256:[A-Za-z0-9+/]{43}$' })
 export const Capture = Type.Object(
   {
     node: name,
     image: name,
-    acceptHostkey: Type.Optional(Type.String({ pattern: '^SHA256:[A-Za-z0-9+/]{43}$' })),
+    acceptHostkey: Type.Optional(fingerprint),
+    acceptJumpHostkey: Type.Optional(fingerprint),
   },
   closed,
 )

@@ -10,6 +10,7 @@ const columns: Columns<Job> = {
   node: text,
   image: text,
   hostKey: text,
+  jumpHostKey: text,
   state: text,
   startedAt: number,
   endedAt: number,

@@ -106,6 +106,12 @@ async function overridesJobs(db: Kysely<any>) {
   await db.schema.createIndex('job_started').on('job').column('startedAt').execute()
 }
 
+/** The way to a golden client over another machine. */
+async function jumpHosts(db: Kysely<any>) {
+  await db.schema.alterTable('node').addColumn('sshjumphostkey', 'text').execute()
+  await db.schema.alterTable('job').addColumn('jumpHostKey', 'text').execute()
+}
+
 function table(db: Kysely<any>, name: string, key: string, texts: string, numbers: string) {
   const start = db.schema.createTable(name).addColumn(key, 'text', (c) => c.primaryKey().notNull())
   const words = (list: string) => list.split(' ').filter(Boolean)
@@ -123,4 +129,5 @@ export const migrations: Record<string, Migration> = {
   '0005-more-of-nodes': { up: moreOfNodes },
   '0006-records': { up: records },
   '0007-overrides-jobs': { up: overridesJobs },
+  '0008-jump-hosts': { up: jumpHosts },
 }

@@ -28,6 +28,7 @@ const columns: Columns<Node> = {
   sshuser: text,
   sshport: number,
   sshjump: text,
+  sshjumphostkey: text,
   uuid: text,
   serial: text,
   mgt: text,

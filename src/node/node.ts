@@ -40,6 +40,7 @@ export type Node = {
   sshuser?: string
   sshport?: number
   sshjump?: string // '[user@]host[:port]'
+  sshjumphostkey?: string // 'SHA256:...' of that host
   uuid?: string // of the machine, lower case
   serial?: string
   mgt?: 'ipmi' | 'redfish' | 'qemu' | 'wol'

@@ -48,6 +48,12 @@ export const jumpHost = parsedBy((text) => {
   return text
 })
 
+/** What `sshjump=` says. */
+export function readJumpHost(text: string): { user?: string; host: string; port: number } {
+  const [, user, name = '', port = '22'] = /^(?:([^@]*)@)?([^:]*)(?::(\d+))?$/.exec(text) ?? []
+  return { ...(user !== undefined && { user }), host: name, port: Number(port) }
+}
+
 /** RFC 9562 4: lower case on output, either on input. */
 export const uuid = parsedBy((text) => {
   const lower = text.toLowerCase()

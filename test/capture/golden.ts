@@ -113,8 +113,8 @@ function elfModule({ exports = '', needs = '', ...info }: Record<string, string>
   return Buffer.concat([header, ...rows.map(([, , content]) => content), Buffer.alloc(64), ...sections])
 }
 
-/** An sshd with its own keys in `dir`, on a free port of loopback. */
-export async function startSshd(dir: string, more: Record<string, string> = {}) {
+/** An sshd with its own keys in `dir`, on a free port of loopback; `inside` is what its command line is put behind. */
+export async function startSshd(dir: string, more: Record<string, string> = {}, inside: string[] = []) {
   mkdirSync('/run/sshd', { recursive: true }) // where Debian's sshd separates privileges
   const key = (name: string) => {
     run('ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-C', name, '-f', join(dir, name))
@@ -141,9 +141,8 @@ export async function startSshd(dir: string, more: Record<string, string> = {}) 
       .map((pair) => `${pair.join(' ')}\n`)
       .join(''),
   )
-  const sshd = spawn('/usr/sbin/sshd', ['-D', '-e', '-f', join(dir, 'config')], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  })
+  const [command, ...args] = [...inside, '/usr/sbin/sshd', '-D', '-e', '-f', join(dir, 'config')]
+  const sshd = spawn(command!, args, { stdio: ['ignore', 'ignore', 'pipe'] })
   let said = ''
   sshd.stderr.on('data', (chunk) => {
     said += chunk

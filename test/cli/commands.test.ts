@@ -75,6 +75,11 @@ function needs(): AdminNeeds {
       setState: async (_, state) => state,
       stat: async () => 'boot',
     },
+    publicIdentity: async () => ({
+      publicKey: 'ssh-ed25519 AAAA sysclone',
+      fingerprint: 'SHA256:x',
+      path: '/x/id_ed25519',
+    }),
     async capture() {
       emit('capture.progress', { job: 'other', image: 'x', phase: 'not ours', percent: 50 })
       setImmediate(captureEnds)
@@ -242,6 +247,11 @@ test('jobs: what runs, and how the last ones ended', async () => {
     err: expect.stringMatching(/Allowed: 1 to 100000/),
   })
   for (const id of ['j7', 'j8', 'j9']) await store.jobs.put({ ...captureJob, id, state: 'done' })
+})
+
+test('key prints the line that authorized_keys needs', async () => {
+  expect(await run(['key'])).toEqual({ code: 0, out: 'ssh-ed25519 AAAA sysclone\n', err: '' })
+  expect(JSON.parse((await run(['key', '--json'])).out)).toMatchObject({ fingerprint: 'SHA256:x' })
 })
 
 describe('imgcapture', () => {

@@ -44,6 +44,11 @@ export async function adminServer(more: Partial<AdminNeeds> = {}) {
       },
       stat: async (name) => states.get(name) ?? 'boot',
     },
+    publicIdentity: async () => ({
+      publicKey: 'ssh-ed25519 AAAA sysclone',
+      fingerprint: 'SHA256:x',
+      path: '/x/id_ed25519',
+    }),
     capture: async () => ({ job: 'j1' }),
     keepFiles: async () => ({}),
     leases: async () => [],

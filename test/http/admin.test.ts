@@ -76,6 +76,11 @@ async function server(more: Partial<AdminNeeds> = {}) {
       setState: async (_, state) => state,
       stat: async () => 'boot',
     },
+    publicIdentity: async () => ({
+      publicKey: 'ssh-ed25519 AAAA sysclone',
+      fingerprint: 'SHA256:x',
+      path: '/x/id_ed25519',
+    }),
     capture: async (...args) => {
       asked.push(args)
       return { job: 'j1' }

@@ -45,6 +45,7 @@ const good: [attr: string, text: string, printed: string][] = [
   ['sshport', '2222', '2222'],
   ['sshjump', 'admin@gate.example.org:2222', 'admin@gate.example.org:2222'],
   ['sshjump', 'gate', 'gate'],
+  ['sshjumphostkey', `SHA256:${'aB+/'.repeat(10)}abc`, `SHA256:${'aB+/'.repeat(10)}abc`],
   ['uuid', 'F81D4FAE-7DEC-11D0-A765-00A0C91E6BF6', 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6'],
   ['serial', ' VMware-42 1d/7 ', 'VMware-42 1d/7'],
   ['mgt', 'ipmi', 'ipmi'],

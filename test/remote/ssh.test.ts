@@ -1,12 +1,15 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { SshTarget } from '../../services/remote/ssh.ts'
-import { connectSsh, probeHostKey } from '../../services/remote/ssh.ts'
+import { ensureIdentity, readPublicIdentity } from '../../services/remote/identity.ts'
+import type { SshTarget } from '../../services/remote/login.ts'
+import { probeHostKey } from '../../services/remote/login.ts'
+import { connectSsh } from '../../services/remote/ssh.ts'
 import { UserError } from '../../src/fault.ts'
 import { freePort, startSshd } from '../capture/golden.ts'
 
@@ -143,4 +146,140 @@ describe('probeHostKey', () => {
   test('sees nothing where nothing is', async () => {
     expect(await probeHostKey({ host: '127.0.0.1', port: await freePort(), timeoutMs: 2000 })).toBeUndefined()
   })
+})
+
+/** A folder's worth of sshd whose machine has a user `admin` that is not root, by files of its own mount namespace. */
+async function startWithAdmin(sudoers: string) {
+  const own = mkdtempSync(join(dir, 'admin-'))
+  execFileSync('chmod', ['755', dir, own])
+  const replaced = {
+    '/etc/passwd': `${readFileSync('/etc/passwd', 'utf8')}admin:x:12345:12345::/:/bin/sh\n`,
+    '/etc/shadow': `${readFileSync('/etc/shadow', 'utf8')}admin:*:19000:0:99999:7:::\n`,
+    '/etc/sudoers': sudoers,
+  }
+  const binds = Object.entries(replaced).map(([path, text], index) => {
+    const file = join(own, `file${index}`)
+    writeFileSync(file, text, { mode: path === '/etc/sudoers' ? 0o440 : 0o644 })
+    return `mount --bind '${file}' ${path}`
+  })
+  const inside = ['unshare', '-m', 'sh', '-ec', `${binds.join('\n')}\nexec "$@"`, 'sh']
+  const server = await startSshd(own, {}, inside)
+  execFileSync('chmod', ['644', join(own, 'client.pub')])
+  const { port, hostKey, privateKey } = server
+  return { ...server, target: target({ port, hostKey, privateKey, user: 'admin' }) }
+}
+
+describe('a user that is not root', () => {
+  const sudoers: [string, string, RegExp | number][] = [
+    ['that may do all without a password', 'admin ALL=(root) NOPASSWD: ALL\n', 0],
+    ['whom sudo asks for a password', 'admin ALL=(root) ALL\n', /sudo asks for a password.*NOPASSWD/],
+    ['whom sudo does not know', '', /sudo is not allowed|sudo asks for a password/],
+    [
+      'on a machine whose sudo wants a terminal',
+      'Defaults requiretty\nadmin ALL=(root) NOPASSWD: ALL\n',
+      /sudo wants a terminal/,
+    ],
+  ]
+  test.each(sudoers)('%s', async (_, text_, expected) => {
+    const server = await startWithAdmin(text_)
+    try {
+      const ssh = await connectSsh(server.target)
+      const running = await ssh.runScript(
+        'IFS= read -r line\nid -u\necho "$line"\ncat\nexit 5\n',
+        ['l'],
+        Readable.from(['x\n']),
+      )
+      const out = text(running.stdout)
+      if (expected === 0) {
+        expect([await out, await running.exit]).toEqual(['0\nl\nx\n', 5])
+      } else {
+        await out
+        await expect(running.exit).rejects.toThrow(expected)
+      }
+      ssh.close()
+    } finally {
+      await server.close()
+    }
+  })
+
+  test('a shell that never comes to the script says what it said instead', async () => {
+    const own = mkdtempSync(join(dir, 'nologin-'))
+    const server = await startSshd(own, {
+      ForceCommand: 'echo This account is currently not available.; exit 1',
+    })
+    const ssh = await connectSsh(target({ ...server }))
+    const running = await ssh.runScript('true\n')
+    await expect(running.exit).rejects.toThrow(/no shell.*This account is currently not available/)
+    ssh.close()
+    await server.close()
+  })
+})
+
+describe('over a jump host', () => {
+  let jump: Awaited<ReturnType<typeof startSshd>>
+  // The golden client's sshd lets in who has the jump host's key as well.
+  beforeAll(async () => {
+    const own = mkdtempSync(join(dir, 'jump-'))
+    jump = await startSshd(own, {
+      AuthorizedKeysFile: `${join(own, 'client.pub')} ${join(dir, 'client.pub')}`,
+    })
+  })
+  afterAll(() => jump?.close())
+  const by = (more: object = {}) => ({
+    jump: { host: '127.0.0.1', port: jump.port, user: 'root', hostKey: jump.hostKey, ...more },
+  })
+
+  test('scripts run on the golden client, and the jump host only passes bytes on', async () => {
+    const ssh = await connectSsh(target(by()))
+    const running = await ssh.runScript('cat\n', [], Readable.from([Buffer.alloc(3_000_000, 'z')]))
+    const [said, exit] = [await text(running.stdout), await running.exit]
+    expect([said.length, exit]).toEqual([3_000_000, 0])
+    // Without the jump host's end there is no way.
+    const still = await ssh.runScript('sleep 20\n')
+    ssh.close()
+    await expect(still.exit).rejects.toThrow(/connection lost/)
+    expect(jump.said()).toMatch(/Accepted publickey for root/)
+  })
+
+  const faults: [string, () => Partial<SshTarget>, RegExp][] = [
+    [
+      'its unknown key is shown',
+      () => by({ hostKey: undefined }),
+      /of the jump host is not known yet.*--accept-jump-hostkey SHA256:/,
+    ],
+    [
+      'its wrong key is refused',
+      () => by({ hostKey: 'SHA256:AAAA' }),
+      /of the jump host is not the known one.*sshjumphostkey=/,
+    ],
+    [
+      "the golden client's key is checked all the same",
+      () => ({ ...by(), hostKey: undefined }),
+      /ssh host key is not known yet.*--accept-hostkey SHA256:/,
+    ],
+    [
+      'it says that the golden client does not answer',
+      () => ({ ...by(), port: 1 }),
+      /not reachable from the jump host.*127\.0\.0\.1/,
+    ],
+    ['it is away', () => by({ port: 1 }), /jump host not reachable.*ECONNREFUSED/],
+  ]
+  test.each(faults)('%s', async (_, change, message) => {
+    await expect(connectSsh(target(change()))).rejects.toThrow(message)
+  })
+})
+
+test('the public half of our key is what ssh-keygen makes of it', async () => {
+  const path = join(dir, 'state/ssh/id')
+  await ensureIdentity(path)
+  const before = readFileSync(path, 'utf8')
+  await ensureIdentity(path)
+  expect(readFileSync(path, 'utf8')).toBe(before)
+  const { publicKey, fingerprint } = await readPublicIdentity(path)
+  const [type, blob] = publicKey.split(' ')
+  const there = execFileSync('ssh-keygen', ['-y', '-f', path], { encoding: 'utf8' }).split(' ')
+  expect([type, blob]).toEqual([there[0], there[1]!.trim()])
+  expect(execFileSync('ssh-keygen', ['-lf', `${path}.pub`], { encoding: 'utf8' })).toContain(fingerprint)
+  writeFileSync(join(dir, 'nonsense'), 'x')
+  await expect(readPublicIdentity(join(dir, 'nonsense'))).rejects.toThrow(/not a private key/)
 })

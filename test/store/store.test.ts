@@ -62,6 +62,7 @@ const full: Required<Node> = {
   sshuser: 'root',
   sshport: 22,
   sshjump: 'admin@gate:2222',
+  sshjumphostkey: 'SHA256:y',
   uuid: 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6',
   serial: 'S 1',
   mgt: 'ipmi',
