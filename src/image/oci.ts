@@ -14,7 +14,7 @@ const configType = 'application/vnd.oci.image.config.v1+json'
 const layerType = 'application/vnd.oci.image.layer.v1.tar+zstd'
 
 /** All that is known of a version before it has a number. */
-export type ImageContent = Omit<ImageVersion, 'name' | 'version' | 'digest' | 'tarBytes'>
+export type ImageContent = Omit<ImageVersion, 'name' | 'version' | 'digest' | 'tarBytes' | 'place'>
 
 const goArch = { x86_64: 'amd64', aarch64: 'arm64', ppc64le: 'ppc64le' } as const
 
@@ -65,6 +65,7 @@ function configOf(image: ImageContent) {
         'sysclone.ssh.hostkeys': image.sshHostKeyTypes.join(' '),
         'sysclone.layout': JSON.stringify(image.layout),
         'sysclone.layers': 'disjoint',
+        ...(image.origin !== undefined && { 'sysclone.origin': image.origin }),
       },
     },
     rootfs: { type: 'layers', diff_ids: image.layers.map((layer) => layer.diffId) },
@@ -143,12 +144,35 @@ const Layout = Type.Object({
 export const configDigest = (manifest: Buffer): Digest =>
   digestText(parseAs(Manifest, manifest.toString('utf8'), 'manifest').config.digest)
 
+const AnyManifest = Type.Object({
+  manifests: Type.Optional(Type.Array(Descriptor, { maxItems: 10_000 })),
+  config: Type.Optional(Descriptor),
+  layers: Type.Optional(Type.Array(Descriptor, { maxItems: 10_000 })),
+  blobs: Type.Optional(Type.Array(Descriptor, { maxItems: 10_000 })),
+  annotations: Type.Optional(Type.Record(Type.String(), Type.String())),
+})
+
+/**
+ * The blobs that a manifest names, of an image, an index of images or an artifact; also of annotations, where we name ours
+ * as `sha256:HEX BYTES`. Throws WireError when it is none of these.
+ */
+export function manifestRefs(manifest: Buffer): { manifests: BlobRef[]; blobs: BlobRef[] } {
+  const m = parseAs(AnyManifest, manifest.toString('utf8'), 'manifest')
+  const refOf = ({ digest, size }: Static<typeof Descriptor>) => ({ digest: digestText(digest), bytes: size })
+  const named = Object.values(m.annotations ?? {}).filter((text) => /^sha256:[0-9a-f]{64} \d+$/.test(text))
+  return {
+    manifests: (m.manifests ?? []).map(refOf),
+    blobs: [...[m.config ?? [], m.layers ?? [], m.blobs ?? []].flat().map(refOf), ...named.map(parseRef)],
+  }
+}
+
 /** The version that manifest and config describe. Throws WireError when they are not of our making. */
 export function parseImage(name: ImageName, version: number, manifest: Buffer, config: Buffer): ImageVersion {
   const m = parseAs(Manifest, manifest.toString('utf8'), 'manifest')
   const c = parseAs(Config, config.toString('utf8'), 'config')
   const label = (key: string) => required(c.config.Labels[key], key)
   const annotation = (key: string) => required(m.annotations[key], key)
+  const origin = c.config.Labels['sysclone.origin']
   const layers = m.layers.map((layer, i) => layerOf(layer, required(c.rootfs.diff_ids[i], 'diff_ids')))
   return {
     name,
@@ -171,6 +195,7 @@ export function parseImage(name: ImageName, version: number, manifest: Buffer, c
     layout: parseAs(Layout, label('sysclone.layout'), 'layout') as DiskLayout,
     sshHostKeyTypes: label('sysclone.ssh.hostkeys').split(' ').filter(Boolean),
     tarBytes: layers.reduce((sum, layer) => sum + layer.tarBytes, 0),
+    ...(origin !== undefined && { origin }),
   }
 }
 
@@ -230,17 +255,24 @@ export function indexRows(index: ImageIndex): IndexRow[] {
   })
 }
 
+/** The index without the rows of these versions. */
+export function withoutVersions(
+  index: ImageIndex,
+  versions: readonly Pick<IndexRow, 'name' | 'version'>[],
+): ImageIndex {
+  const gone = new Set(versions.map(({ name, version }) => `${name}:${version}`))
+  return {
+    ...index,
+    manifests: index.manifests.filter(({ annotations }) => !gone.has(annotations?.[refName] ?? '')),
+  }
+}
+
 export function withVersion(index: ImageIndex, row: IndexRow, size: number): ImageIndex {
   const annotations = { [refName]: `${row.name}:${row.version}` }
   const added = { mediaType: manifestType, digest: row.digest, size, annotations }
   return { ...index, manifests: [...index.manifests, added] }
 }
 
-export const nextVersion = (index: ImageIndex, name: ImageName): number =>
-  1 +
-  Math.max(
-    0,
-    ...indexRows(index)
-      .filter((row) => row.name === name)
-      .map((row) => row.version),
-  )
+/** The highest number of the image; 0 when it has none. */
+export const highestVersion = (rows: readonly IndexRow[], name: ImageName): number =>
+  Math.max(0, ...rows.filter((row) => row.name === name).map((row) => row.version))

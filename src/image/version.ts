@@ -65,6 +65,8 @@ export type ImageVersion = {
   layout: DiskLayout
   sshHostKeyTypes: string[] // ['ed25519', 'ecdsa']: the clone makes keys of the same types
   tarBytes: number // sum over layers, uncompressed
+  origin?: string // how it came to be, other than by a capture: 'squash of img:3', 'import of DIR'
+  place?: string // the OCI image layout that holds it; absent: the image store itself
 }
 
 /** `img:3`; a boot-only osimage has no versions and is `rescue`. */

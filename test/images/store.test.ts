@@ -18,7 +18,7 @@ import { openImages, parseImageReference } from '../../services/images/store.ts'
 import { parseImageName } from '../../src/address.ts'
 import { WireError } from '../../src/fault.ts'
 import type { ImageContent } from '../../src/image/oci.ts'
-import { parseImage, parseIndex, renderImage } from '../../src/image/oci.ts'
+import { digestOf, parseImage, parseIndex, renderImage } from '../../src/image/oci.ts'
 
 let dir: string
 let images: Images
@@ -199,4 +199,160 @@ test('records cut short anywhere throw WireError, nothing else', async () => {
     expect(() => parseImage(img, 1, manifest, config.subarray(0, length))).toThrow(WireError)
   for (const text of ['', '{}', '[]', '{"schemaVersion":1,"manifests":[]}'])
     expect(() => parseIndex(text)).toThrow(WireError)
+})
+
+/** Names of the blobs in a layout. */
+const blobsIn = (path: string) => readdirSync(join(path, 'blobs/sha256')).sort()
+const names = (store: Images) => store.list().map((v) => `${v.name}:${v.version}`)
+
+describe('removing', () => {
+  test('takes the blobs of a version that no other needs; its number is never given again', async () => {
+    const { version: one } = await publish(images)
+    const before = blobsIn(dir)
+    const { version: two } = await publish(images, img, 'two')
+    const shared = await images.copy(two, parseImageName('twin'))
+    expect(await images.remove([two])).toEqual({ blobs: 0, bytes: 0 }) // twin:1 has them
+    expect(names(images)).toEqual(['img:1', 'twin:1'])
+    expect(await images.verify(shared)).toEqual([])
+    expect(await images.remove([shared])).toMatchObject({ blobs: 6 })
+    expect(blobsIn(dir)).toEqual(before)
+    expect(await images.verify(one)).toEqual([])
+    expect((await publish(images, img, 'three')).version.version).toBe(3)
+    expect(names(await openImages(dir))).toEqual(['img:1', 'img:3'])
+  })
+
+  test('works for a damaged version; while one is there nothing of it is guessed', async () => {
+    const { version: one } = await publish(images)
+    const { version: two } = await publish(images, img, 'two')
+    rmSync(images.blobPath(two.digest))
+    const fresh = await openImages(dir)
+    await expect(fresh.gc()).rejects.toThrow(/img:2: image is damaged.*rmimage/)
+    expect(await fresh.remove([one])).toEqual({ blobs: 0, bytes: 0 })
+    await fresh.remove([two])
+    expect(await fresh.gc()).toMatchObject({ blobs: 11, leftovers: 0 })
+    expect(blobsIn(dir)).toEqual([])
+  })
+})
+
+describe('copying', () => {
+  test('gives a version a further name', async () => {
+    const { version } = await publish(images)
+    const twin = await images.copy(version, parseImageName('twin'))
+    expect(twin).toEqual({ ...version, name: 'twin', version: 1 })
+    await expect(images.copy(version, parseImageName('twin'))).rejects.toThrow(/--next.*twin:2/)
+    expect((await images.copy(version, img, { next: true })).version).toBe(2) // back to what it was
+    await expect(images.copy({ name: img, version: 7 }, parseImageName('x'))).rejects.toThrow(
+      /no such version/,
+    )
+    await expect(images.copy({ name: parseImageName('none'), version: 1 }, img)).rejects.toThrow(
+      /no such image/,
+    )
+  })
+})
+
+describe('gc', () => {
+  test('removes what nothing needs, and leaves what a capture is about to publish', async () => {
+    const { version } = await publish(images)
+    const before = blobsIn(dir)
+    const orphan = 'f'.repeat(64)
+    writeFileSync(join(dir, 'blobs/sha256', orphan), 'left by a publish that was killed')
+    mkdirSync(join(dir, 'staging/999999999-abc'), { recursive: true })
+    const stage = await images.openStage()
+    const staged = await stage.writeBlob([Buffer.from('new')])
+    expect(await images.gc()).toEqual({ blobs: 1, bytes: 33, leftovers: 1 })
+    expect(blobsIn(dir)).toEqual(before)
+    const { name: _, version: __, digest: ___, tarBytes: ____, ...content } = version
+    const next = await images.publish(stage, img, { ...content, kernel: staged })
+    expect(await images.verify(next)).toEqual([])
+    await stage.close()
+  })
+
+  test('keeps what other tools have put into the layout, indexes of images too', async () => {
+    const put = (content: string | Buffer) => {
+      const digest = digestOf(Buffer.from(content))
+      writeFileSync(join(dir, 'blobs/sha256', digest.slice(7)), content)
+      return { mediaType: 'application/x', digest, size: Buffer.byteLength(content) }
+    }
+    const manifest = put(JSON.stringify({ schemaVersion: 2, config: put('{}'), layers: [put('layer')] }))
+    const list = put(JSON.stringify({ schemaVersion: 2, manifests: [manifest] }))
+    writeFileSync(indexPath(), JSON.stringify({ schemaVersion: 2, manifests: [list] }))
+    expect(await images.gc()).toMatchObject({ blobs: 0 })
+    expect(blobsIn(dir)).toHaveLength(4)
+  })
+
+  test('what a new version shares with one that was removed meanwhile is missed before it is published', async () => {
+    const { version } = await publish(images)
+    const stage = await images.openStage()
+    await images.remove([version])
+    const { name: _, version: __, digest: ___, tarBytes: ____, ...content } = version
+    await expect(images.publish(stage, img, content)).rejects.toThrow(
+      /a blob of the new version is not there/,
+    )
+    expect(names(images)).toEqual([])
+    await stage.close()
+  })
+})
+
+describe('a place of its own', () => {
+  const place = () => join(dir, '..', 'big')
+  async function publishAt(path: string, name = img, text = 'big') {
+    const { content } = await publish(images, parseImageName('other'), text)
+    const stage = await images.openStage(path)
+    const version = await images.publish(stage, name, content) // its blobs are copied from the other place
+    await stage.close()
+    return version
+  }
+
+  test('is a layout of its own that all reads know; numbers go on over all places', async () => {
+    await publish(images)
+    const version = await publishAt(place())
+    expect(version).toMatchObject({ name: 'img', version: 2, place: place() })
+    const other = await openImages(dir)
+    expect(names(other)).toEqual(['img:1', 'img:2', 'other:1'])
+    expect(await other.verify(version)).toEqual([])
+    expect(statSync(place()).mode & 0o777).toBe(0o700)
+    expect(blobsIn(place())).toHaveLength(6)
+    await other.remove([{ name: parseImageName('other'), version: 1 }])
+    expect(other.blobPath(version.kernel.digest)).toContain(place())
+    const twin = await other.copy(version, parseImageName('twin'))
+    expect(twin.place).toBe(place())
+    writeFileSync(join(place(), 'blobs/sha256', 'f'.repeat(64)), 'orphan')
+    expect(await other.gc()).toMatchObject({ blobs: 1 })
+    await other.remove([version, twin])
+    expect(blobsIn(place())).toEqual([])
+  })
+
+  test('that is not mounted is named; the others go on, and its numbers stay taken', async () => {
+    await publish(images)
+    await publishAt(place())
+    renameSync(place(), `${place()}.away`)
+    mkdirSync(place()) // the empty mount point
+    const fresh = await openImages(dir)
+    expect(names(fresh)).toEqual(['img:1', 'other:1'])
+    expect(fresh.broken().map((fault) => fault.message)).toEqual([expect.stringContaining(place())])
+    await expect(fresh.openStage(place())).rejects.toThrow(/its file system mounted/)
+    expect(readdirSync(place())).toEqual([])
+    expect((await publish(fresh, img, 'three')).version.version).toBe(3)
+    expect(await fresh.gc()).toMatchObject({ blobs: 0 })
+    rmSync(place(), { recursive: true })
+    renameSync(`${place()}.away`, place())
+    expect(names(fresh)).toEqual(['img:1', 'img:2', 'img:3', 'other:1'])
+  })
+
+  test('may be the image store itself', async () => {
+    const stage = await images.openStage(`${dir}/.`)
+    expect(stage.place).toBe(dir)
+    await stage.close()
+  })
+
+  test.each([
+    ['relative', /absolute path/],
+    ['/nowhere/at/all', /whose parent exists/],
+    ['/etc', /holds other files/],
+    ['/etc/passwd', /is no folder/],
+    ['DIR/inside', /lie in one another/],
+    ['DIR/..', /lie in one another/],
+  ])('%s is refused', async (path, why) => {
+    await expect(images.openStage(path.replace('DIR', dir))).rejects.toThrow(why)
+  })
 })
