@@ -15,8 +15,9 @@ type Limit = {
   what: string
   perMinute: number
   of(type: EventType, fields: Fields): boolean
-  /** Each has so many of its own. */
+  /** Each has so many of its own, and all together have `inAll`. */
   by?(fields: Fields): string
+  inAll?: number
 }
 const failures: ReadonlySet<EventType> = new Set(['tftp.fail', 'http.fail'])
 const answers: ReadonlySet<EventType> = new Set([
@@ -33,6 +34,14 @@ const limits: Limit[] = [
     perMinute: 1000,
     of: (type, { node }) => node === undefined && answers.has(type),
   },
+  // A boot has some dozens, and so have ten thousand nodes that are switched on at once; somebody may speak in their names.
+  {
+    what: 'DHCP of nodes',
+    perMinute: 120,
+    inAll: 200_000,
+    of: (type) => answers.has(type),
+    by: ({ mac, node }) => mac ?? node ?? '',
+  },
   // A boot has some dozens; a loader that is sent in circles has thousands.
   {
     what: 'transfers of one machine',
@@ -43,22 +52,24 @@ const limits: Limit[] = [
 ]
 
 /** Says how much was left out when the next such event comes. */
-export function limitEvents(emit: Emit, now: () => number = Date.now): Emit {
-  const windows = limits.map((limit) => ({ ...limit, until: 0, said: new Map<string, number>(), left: 0 }))
+export function limitEvents(emit: Emit, now: () => number = () => performance.now()): Emit {
+  const windows = limits.map((limit) => ({
+    ...{ ...limit, until: Number.NEGATIVE_INFINITY, said: new Map<string, number>(), all: 0, left: 0 },
+  }))
   return (type, fields) => {
     const window = windows.find(({ of }) => of(type, fields))
     if (!window) return emit(type, fields)
-    const { what, perMinute, by } = window
-    // A clock that was set back begins a new minute too.
-    if (now() >= window.until || window.until - now() > 60_000) {
+    const { what, perMinute, inAll = Number.POSITIVE_INFINITY, by } = window
+    if (now() >= window.until) {
       const count = window.left
-      Object.assign(window, { until: now() + 60_000, said: new Map(), left: 0 })
+      Object.assign(window, { until: now() + 60_000, said: new Map(), all: 0, left: 0 })
       if (count > 0) emit('serve.quiet', { what, count })
     }
     const key = by?.(fields) ?? ''
     const said = (window.said.get(key) ?? 0) + 1
     window.said.set(key, said)
-    if (said <= perMinute) emit(type, fields)
-    else window.left += 1
+    if (said > perMinute || window.all >= inAll) return void window.left++
+    window.all++
+    emit(type, fields)
   }
 }

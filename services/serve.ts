@@ -57,7 +57,14 @@ export async function startServer({ config, log, coexist = false, handed = [] }:
     const child = fork(join(import.meta.dirname, `${role}.ts`), [], {
       stdio: [...ownDescriptors, ...passed.map(({ fd }) => fd)],
     })
-    const entry: Child = { name, role, process: child, startedAt: Date.now(), ready: false, job: job?.id }
+    const entry: Child = {
+      name,
+      role,
+      process: child,
+      startedAt: performance.now(),
+      ready: false,
+      job: job?.id,
+    }
     children.set(name, entry)
     child.on('message', (message: Up) => receive(entry, message))
     child.on('error', () => {}) // a failed send; the exit that follows says it all
@@ -162,7 +169,7 @@ export async function startServer({ config, log, coexist = false, handed = [] }:
     emit('serve.exit', { process: child.name, ...how })
     if (!started)
       return failStart({ error: `the ${child.name} process did not start`, what: JSON.stringify(how) })
-    const healthy = Date.now() - child.startedAt > backoffMs.healthyAfter
+    const healthy = performance.now() - child.startedAt > backoffMs.healthyAfter
     const delay = healthy ? backoffMs.first : (delays.get(child.name) ?? backoffMs.first)
     delays.set(child.name, Math.min(delay * 2, backoffMs.most))
     const timer = setTimeout(() => {

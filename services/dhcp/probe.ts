@@ -28,7 +28,9 @@ const UNKNOWN = 'unknown' as Mac
 
 /** `inUse` names the machine that answered for an address, without any of its rights to it. */
 export function startProbes({ networks, holder, say }: Needs) {
-  const pools = networks.filter(isPooled).map((network) => ({ network, next: 0, nextPass: 0 }))
+  const pools = networks
+    .filter(isPooled)
+    .map((network) => ({ network, next: 0, nextPass: Number.NEGATIVE_INFINITY }))
   const used = new Map<Ipv4, Mac>()
   const open: Question[] = []
   const sockets = new Map(pools.map(({ network }) => [network, openSocket()]))
@@ -43,12 +45,12 @@ export function startProbes({ networks, holder, say }: Needs) {
   }
 
   function nextAddress(pool: (typeof pools)[number]): Ipv4 | undefined {
-    if (Date.now() < pool.nextPass) return undefined
+    if (performance.now() < pool.nextPass) return undefined
     const { from, to } = pool.network.pool
     const count = ipv4ToNumber(to) - ipv4ToNumber(from) + 1
     const address = ipv4FromNumber(ipv4ToNumber(from) + pool.next)
     pool.next += 1
-    if (pool.next === count) Object.assign(pool, { next: 0, nextPass: Date.now() + PASS_MS })
+    if (pool.next === count) Object.assign(pool, { next: 0, nextPass: performance.now() + PASS_MS })
     return isFree(address, pool.network) ? address : undefined
   }
 
@@ -61,7 +63,7 @@ export function startProbes({ networks, holder, say }: Needs) {
   function ask(network: Pooled, address: Ipv4) {
     if (!isLocal(network)) return askBehindRelay(address)
     sockets.get(network)!.send('', DISCARD_PORT, address, () => {})
-    open.push({ network, address, asked: Date.now(), sure: false })
+    open.push({ network, address, asked: performance.now(), sure: false })
   }
 
   function askBehindRelay(address: Ipv4) {
@@ -75,7 +77,7 @@ export function startProbes({ networks, holder, say }: Needs) {
   }
 
   async function look() {
-    const due = open.filter(({ asked, sure }) => Date.now() - asked >= (sure ? CERTAIN_MS : ANSWER_MS))
+    const due = open.filter(({ asked, sure }) => performance.now() - asked >= (sure ? CERTAIN_MS : ANSWER_MS))
     if (due.length === 0 || looking) return
     looking = true
     const neighbours = await readNeighbours().catch(() => new Map<string, Mac>())

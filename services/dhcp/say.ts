@@ -16,8 +16,9 @@ type Who = { mac?: Mac; node?: BootNode | undefined }
 /** A request and everything that it is answered by. */
 export type Case = { request: Request; network: Network; node: BootNode | undefined }
 
+/** `now`: ms of a clock that does not go back. */
 export function makeSay(emit: Emit, now: () => number) {
-  const quiet = { lines: new Set<string>(), until: 0 }
+  const quiet = { lines: new Set<string>(), until: Number.NEGATIVE_INFINITY }
 
   /** Whether this line is to be said once more. */
   function isNews(line: string): boolean {

@@ -81,7 +81,7 @@ export async function startDhcp(needs: DhcpNeeds) {
   const { ports = usualPorts, now = Date.now } = needs
   const servers = new Map(networks.map((network) => [network, needs.serverOf(network)]))
   const ours = new Set(networks.map(({ address }) => address))
-  const say = makeSay(emit, now)
+  const say = makeSay(emit, () => performance.now())
   const floods = makeFloods()
   const overheard = makeHeard()
   const lookingMac = makeLookingMac()
@@ -94,11 +94,14 @@ export async function startDhcp(needs: DhcpNeeds) {
   const probes = startProbes({ networks, holder, say })
 
   const report = (error: unknown) => say.ignored(`fault: ${messageOf(error)}`)
-  const line = makeLine<{ bytes: Buffer; socket: number; heard: Heard }>(lineLimits)
+  const line = makeLine<{ bytes: Buffer; socket: number; isNode: boolean; heard: Heard }>(lineLimits)
   let working = false
   for (const [socket, { datagrams, arrival, port }] of listeners.entries())
     datagrams.listen((bytes, peer) => {
-      line.add({ bytes, socket, heard: { arrival, port, peer } })
+      const key = clientKey(bytes)
+      const mac = key === undefined ? undefined : macFromBytes(bytes.subarray(28))
+      if (mac && !floods.allow(key!, performance.now())) return flooded(mac)
+      line.add({ bytes, socket, isNode: mac !== undefined && isNode(mac), heard: { arrival, port, peer } })
       if (!working) setImmediate(work)
       working = true
     }, report)
@@ -119,12 +122,11 @@ export async function startDhcp(needs: DhcpNeeds) {
   }
 
   function receive(bytes: Buffer, heard: Heard) {
-    const key = clientKey(bytes)
-    if (key !== undefined && !floods.allow(key, now())) return flooded(macFromBytes(bytes.subarray(28)))
     const request = tryRead(bytes)
     if (request.kind === 'ignore') return say.ignored(request.why)
     if (request.mac === lookingMac) return
-    if (key === undefined && !floods.allow(request.mac, now())) return flooded(request.mac)
+    if (clientKey(bytes) === undefined && !floods.allow(request.mac, performance.now()))
+      return flooded(request.mac)
     const network = networkOf(request, heard.arrival, networks)
     if ('kind' in network) return say.ignored(network.why, { mac: request.mac })
     if (isFromOutside(heard))

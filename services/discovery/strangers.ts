@@ -36,7 +36,7 @@ export function openStrangers({ networks, nodes, leaseOf, take, emit, now = Date
     networks.filter(({ discovery }) => discovery === 'hold').map((each) => [each.address, each]),
   )
   const strangers = makeStrangers((below) => randomInt(below))
-  let saidFullAt = 0
+  let saidFullAt = Number.NEGATIVE_INFINITY
 
   /** A request and its answer: who is offered a loader and is no node waits from now on. */
   function heard({ request, decided, server, node }: DhcpSeen) {
@@ -64,8 +64,8 @@ export function openStrangers({ networks, nodes, leaseOf, take, emit, now = Date
   }
 
   function sayFull(mac: Mac) {
-    if (now() - saidFullAt < FULL_QUIET_MS) return
-    saidFullAt = now()
+    if (performance.now() - saidFullAt < FULL_QUIET_MS) return
+    saidFullAt = performance.now()
     emit('dhcp.warn', { mac, why: 'too many unknown machines wait already: this one gets no code' })
   }
 

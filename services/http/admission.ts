@@ -21,7 +21,10 @@ type Waiter = { client: string; since: number; answer(entry: Entry): void; timer
 export const mannerOf = (agent: string | undefined): Manner =>
   manners.find(([form]) => form.test(agent ?? ''))?.[1] ?? 'hasty'
 
-export function makeAdmission({ most, perClient, line }: Limits, now: () => number = Date.now) {
+export function makeAdmission(
+  { most, perClient, line }: Limits,
+  now: () => number = () => performance.now(),
+) {
   const active = new Map<string, number>()
   const waiting: Waiter[] = [] // by their first arrival
   const tickets = new Map<string, { since: number; until: number }>()

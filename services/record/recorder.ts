@@ -107,7 +107,9 @@ export function openRecorder(needs: Needs) {
 
   /** One machine that asks without end, or thousands of made-up ones, must not push out what others got. */
   function isWithinMinute(mac: Mac, node: BootNode | undefined, time: number): boolean {
-    if (time >= minute.until) minute = { until: time + 60_000, unknown: 0, ofMac: new Map() }
+    // A clock that was set back begins a new minute too.
+    if (time >= minute.until || minute.until - time > 60_000)
+      minute = { until: time + 60_000, unknown: 0, ofMac: new Map() }
     if (!node && ++minute.unknown > limits.ofUnknown) return false
     const count = (minute.ofMac.get(mac) ?? 0) + 1
     minute.ofMac.set(mac, count)

@@ -31,6 +31,7 @@ const TRIES = 200
 /** @param random a number from 0 up to `below`, that nobody can foretell */
 export function makeStrangers(random: (below: number) => number, limits = usual) {
   const byMac = new Map<Mac, Stranger>() // the one that was quiet longest is first
+  let latest = 0
 
   /** The stranger, or undefined when there is no place for one more; `isNew` when it was not waiting before. */
   function heard(sighting: Sighting, now: number): { stranger: Stranger; isNew: boolean } | undefined {
@@ -56,10 +57,19 @@ export function makeStrangers(random: (below: number) => number, limits = usual)
   }
 
   function forgetQuiet(now: number) {
+    noteClock(now)
     for (const [mac, { lastSeen }] of byMac) {
       if (now - lastSeen <= limits.quietMs) return
       byMac.delete(mac)
     }
+  }
+
+  /** It may be set back: nobody was heard in the future. */
+  function noteClock(now: number) {
+    if (now < latest)
+      for (const [mac, stranger] of byMac)
+        byMac.set(mac, { ...stranger, lastSeen: Math.min(stranger.lastSeen, now) })
+    latest = now
   }
 
   function hasPlace(now: number): boolean {

@@ -43,6 +43,12 @@ export function step(lease: Lease | undefined, event: LeaseEvent): Lease | undef
   }
 }
 
+const shortMs: Partial<Record<LeaseState, number>> = { held: HOLD_MS, declined: QUARANTINE_MS }
+
+/** The clock was set back since: what was to be short would keep its address for as long as that. */
+const isOfLaterClock = ({ state, until }: Lease, now: number): boolean =>
+  until - now > (shortMs[state] ?? Number.POSITIVE_INFINITY)
+
 /** A machine that is away for longer gets whatever address is free then. */
 const REMEMBER_MS = 30 * 86_400_000
 
@@ -105,7 +111,7 @@ export function makeLeaseTable(records: Iterable<Lease> = []) {
   function takenUntil(address: Ipv4, { mac, now, reserved }: Wish): number {
     if (reserved(address)) return Number.POSITIVE_INFINITY
     const lease = byAddress.get(address)
-    if (!lease || lease.until <= now) return 0
+    if (!lease || lease.until <= now || isOfLaterClock(lease, now)) return 0
     return lease.mac === mac && lease.state !== 'declined' ? 0 : lease.until
   }
   const mayHave = (pool: AddressRange, wish: Wish & { wanted: Ipv4 }) =>

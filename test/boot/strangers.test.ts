@@ -67,6 +67,16 @@ describe('codes', () => {
     expect(strangers.get(macOf(1))).toBeUndefined()
   })
 
+  test('a clock that is set back by a day does not keep those that are gone', () => {
+    const strangers = makeStrangers(counting())
+    const day = 24 * 60 * minute
+    strangers.heard({ mac: macOf(1), server }, day)
+    strangers.heard({ mac: macOf(2), server }, minute)
+    expect(strangers.list(2 * minute)).toHaveLength(2)
+    strangers.named(macOf(2), '', 20 * minute)
+    expect(strangers.list(35 * minute).map(({ mac }) => mac)).toEqual([macOf(2)])
+  })
+
   test('a flood of made-up machines takes no place of one that waits, and memory is bounded', () => {
     const strangers = makeStrangers(counting(), { count: 10, quietMs: 30 * minute, yieldMs: 5 * minute })
     const real = strangers.heard({ mac: macOf(1), server }, 0)!.stranger

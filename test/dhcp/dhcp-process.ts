@@ -1,5 +1,6 @@
 // startDhcp in a process of its own, so that a test can run it inside a network namespace.
-// Argument: JSON {networks, nodes, journal, coexist?, handed?}. Events leave as JSON lines; it ends with its standard input.
+// Argument: JSON {networks, nodes, journal, coexist?, handed?}, or the file with it. Events leave as JSON lines; it ends with its standard input.
+import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { openLeases } from '../../services/dhcp/leases.ts'
 import { startDhcp } from '../../services/dhcp/server.ts'
@@ -8,13 +9,17 @@ import { handedDescriptors } from '../../services/net/handed.ts'
 import { grubCores } from '../../src/boot/loaders.ts'
 import type { BootNode } from '../../src/boot/plan.ts'
 
-const { networks, nodes, journal, coexist } = JSON.parse(process.argv[2]!)
+const argument = process.argv[2]!
+const setup = argument.startsWith('{') ? argument : readFileSync(argument, 'utf8')
+const { networks, nodes, journal, coexist } = JSON.parse(setup)
+const byMac = new Map<string, BootNode>(nodes.flatMap((n: BootNode) => n.mac.map((mac) => [mac, n])))
+const addresses = new Set(nodes.map(({ ip }: BootNode) => ip))
 const leases = await openLeases(journal)
 const dhcp = await startDhcp({
   networks,
   serverOf: ({ address }) => ({ address, httpPort: 80, imagePort: 8081 }),
-  lookup: (mac) => nodes.find((node: BootNode) => node.mac.includes(mac)),
-  reserved: (address) => nodes.some((node: BootNode) => node.ip === address),
+  lookup: (mac) => byMac.get(mac),
+  reserved: (address) => addresses.has(address),
   built: new Set(Object.values(grubCores)),
   leases,
   emit: makeEmit((event) => console.log(JSON.stringify(event))),

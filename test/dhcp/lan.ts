@@ -2,7 +2,7 @@
 // started ends with `close`.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -104,7 +104,8 @@ export async function startServer<Name extends string>(
   before: string[] = [],
 ) {
   const program = join(import.meta.dirname, 'dhcp-process.ts')
-  const setup = JSON.stringify({ networks, nodes, coexist, journal })
+  const setup = join(lan.folder, 'setup.json')
+  writeFileSync(setup, JSON.stringify({ networks, nodes, coexist, journal }))
   const child = lan.start(space, [
     ...before,
     process.execPath,

@@ -96,6 +96,18 @@ test('a declined address is given to nobody for ten minutes, not to its MAC eith
   }
 })
 
+test('a clock that is set back by an hour does not keep the addresses that were only offered or declined', () => {
+  const hour = 3_600_000
+  const table = makeLeaseTable()
+  table.apply({ type: 'offer', mac, address: pool.from, now: now + hour })
+  table.apply({ type: 'ack', mac: other, address: pool.to, now: now + hour, seconds: 300 })
+  const middle = ipv4FromNumber(ipv4ToNumber(pool.from) + 1)
+  table.apply({ type: 'ack', mac: macs[0]!, address: middle, now: now + hour, seconds: 300 })
+  table.apply({ type: 'decline', mac: macs[0]!, address: middle, now: now + hour })
+  const free = (address: Ipv4) => table.mayHave(pool, { ...wish(macs[1]!), wanted: address })
+  expect([pool.from, middle, pool.to].map(free)).toEqual([true, true, false])
+})
+
 test('reserved addresses and those outside of the pool are not given', () => {
   const table = makeLeaseTable()
   const onlyLast = { ...wish(mac), reserved: (ip: Ipv4) => ip !== pool.to }
