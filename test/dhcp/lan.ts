@@ -36,9 +36,9 @@ export function openLan<Name extends string>(label: string, names: readonly Name
   const address = (name: Name, device: string, text: string) =>
     ip('-n', space(name), 'addr', 'add', text, 'dev', device)
 
-  /** Starts a program in a namespace; what it writes is kept. */
+  /** Starts a program in a namespace; what it writes is kept. It does not outlive us, however we end. */
   function start(name: Name, argv: string[], options: { env?: object } = {}): Running {
-    const child = spawn('ip', ['netns', 'exec', space(name), ...argv], {
+    const child = spawn('ip', ['netns', 'exec', space(name), 'setpriv', '--pdeathsig', 'KILL', ...argv], {
       env: { ...process.env, ...options.env },
     })
     let text = ''
@@ -91,6 +91,7 @@ type Setup = {
   networks: object[]
   nodes?: (Partial<BootNode> | object)[]
   coexist?: boolean
+  restarted?: boolean
   journal?: string
 }
 type ServerEvent = Record<string, any>
@@ -100,12 +101,18 @@ export type Server = Awaited<ReturnType<typeof startServer>>
 export async function startServer<Name extends string>(
   lan: ReturnType<typeof openLan<Name>>,
   space: Name,
-  { networks, nodes = [], coexist = true, journal = join(lan.folder, 'leases.journal') }: Setup,
+  {
+    networks,
+    nodes = [],
+    coexist = true,
+    restarted = false,
+    journal = join(lan.folder, 'leases.journal'),
+  }: Setup,
   before: string[] = [],
 ) {
   const program = join(import.meta.dirname, 'dhcp-process.ts')
   const setup = join(lan.folder, 'setup.json')
-  writeFileSync(setup, JSON.stringify({ networks, nodes, coexist, journal }))
+  writeFileSync(setup, JSON.stringify({ networks, nodes, coexist, restarted, journal }))
   const child = lan.start(space, [
     ...before,
     process.execPath,

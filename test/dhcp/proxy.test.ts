@@ -24,7 +24,7 @@ beforeAll(async () => {
   lan.address('client', 'c0', '10.77.0.150/24')
   writeFileSync(join(lan.folder, 'client.cjs'), client)
   const dnsmasq = lan.start('other', [
-    ...['dnsmasq', '--keep-in-foreground', '--port=0', '--conf-file=/dev/null', '--user=root', '--no-ping'],
+    ...['dnsmasq', '--no-daemon', '--port=0', '--conf-file=/dev/null', '--user=root', '--no-ping'],
     ...['--interface=br0', '--dhcp-range=10.77.0.160,10.77.0.190', '--log-facility=-'],
     ...['--dhcp-authoritative', `--dhcp-leasefile=${join(lan.folder, 'leases')}`],
   ])

@@ -63,14 +63,7 @@ afterAll(() => lan.close())
 
 const dnsmasq = (...more: string[]) =>
   lan.start('other', [
-    ...[
-      'dnsmasq',
-      '--keep-in-foreground',
-      '--port=0',
-      '--conf-file=/dev/null',
-      '--user=root',
-      '--interface=o0',
-    ],
+    ...['dnsmasq', '--no-daemon', '--port=0', '--conf-file=/dev/null', '--user=root', '--interface=o0'],
     ...[
       `--dhcp-leasefile=${join(lan.folder, 'leases')}`,
       '--log-dhcp',
@@ -79,9 +72,9 @@ const dnsmasq = (...more: string[]) =>
       ...more,
     ],
   ])
-const startHere = (more: object = {}, coexist = false) =>
+const startHere = (more: object = {}, how: { coexist?: boolean; restarted?: boolean } = {}) =>
   startServer(lan, 'server', {
-    ...{ networks: [{ ...served, ...more }], nodes, coexist },
+    ...{ networks: [{ ...served, ...more }], nodes, coexist: false, ...how },
     journal: join(lan.folder, `${Math.random()}.journal`),
   })
 
@@ -91,7 +84,7 @@ test('beside dnsmasq it does not start and says what can be done; with coexist i
   await expect(startHere()).rejects.toThrow(
     /s0: another DHCP server answers on this network \(10\.77\.0\.9; allowed: .*`mode: proxy`.*--coexist/,
   )
-  const server = await startHere({}, true)
+  const server = await startHere({}, { coexist: true })
   await until(() => server.seen('dhcp.rogue', { address: '10.77.0.9' }).length > 0)
   await server.stop()
   await lan.stop(other)
@@ -132,20 +125,24 @@ test('mode: proxy needs another DHCP server: without one it is said, beside one 
   await lan.stop(other)
 })
 
-test('alone on its network it starts; a machine that takes its address from another server is an event', async () => {
-  const server = await startHere()
-  expect(server.events.map(({ type }) => type)).toEqual(['ready'])
-  const chosen = capture('udhcpc-request')
-  const at = chosen.indexOf(Buffer.from([54, 4]))
-  chosen.set([10, 77, 0, 9], at + 2)
-  writeFileSync(join(lan.folder, 'request'), chosen)
-  const script = `
+for (const [when, more] of [
+  ['alone on its network it starts', {}],
+  ['started anew after a crash', { restarted: true }],
+] as const)
+  test(`${when}; a machine that takes its address from another server is an event`, async () => {
+    const server = await startHere({}, more)
+    expect(server.events.map(({ type }) => type)).toEqual(['ready'])
+    const chosen = capture('udhcpc-request')
+    const at = chosen.indexOf(Buffer.from([54, 4]))
+    chosen.set([10, 77, 0, 9], at + 2)
+    writeFileSync(join(lan.folder, 'request'), chosen)
+    const script = `
     const socket = require('dgram').createSocket('udp4')
     socket.bind(68, '10.77.0.9', () => { socket.setBroadcast(true)
       socket.send(require('fs').readFileSync(process.argv[1]), 67, '255.255.255.255', () => socket.close()) })`
-  const sender = lan.start('other', [process.execPath, '-e', script, join(lan.folder, 'request')])
-  await once(sender, 'exit')
-  await until(() => server.seen('dhcp.rogue').length > 0)
-  expect(server.seen('dhcp.rogue')[0]).toMatchObject({ node: 'n1', mac: clientMac, address: '10.77.0.9' })
-  await server.stop()
-})
+    const sender = lan.start('other', [process.execPath, '-e', script, join(lan.folder, 'request')])
+    await once(sender, 'exit')
+    await until(() => server.seen('dhcp.rogue').length > 0)
+    expect(server.seen('dhcp.rogue')[0]).toMatchObject({ node: 'n1', mac: clientMac, address: '10.77.0.9' })
+    await server.stop()
+  })

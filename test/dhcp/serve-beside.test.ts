@@ -10,7 +10,7 @@ beforeAll(async () => {
   lan.address('server', 's0', '10.77.0.1/24')
   lan.address('other', 'o0', '10.77.0.9/24')
   const dnsmasq = lan.start('other', [
-    ...['dnsmasq', '--keep-in-foreground', '--port=0', '--conf-file=/dev/null', '--user=root', '--no-ping'],
+    ...['dnsmasq', '--no-daemon', '--port=0', '--conf-file=/dev/null', '--user=root', '--no-ping'],
     ...['--interface=o0', '--dhcp-range=10.77.0.150,10.77.0.160', '--log-facility=-'],
     `--dhcp-leasefile=${join(lan.folder, 'leases')}`,
   ])
