@@ -65,6 +65,7 @@ runChild(async ({ config, coexist, restarted, handed }, parent) => {
     networks: config.networks,
     nodes: view.nodes,
     leaseOf: leases.view.get,
+    strangerAt: (address) => dhcp.strangerAt(address),
     take: leases.take,
     emit,
   })

@@ -225,6 +225,7 @@ export async function startDhcp(needs: DhcpNeeds) {
   return {
     /** The known node that was given this address by the DHCP server beside us. */
     macOf: overheard.macOf,
+    strangerAt: overheard.strangerAt,
     async close() {
       await watch.close()
       await probes.close()

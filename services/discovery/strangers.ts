@@ -22,6 +22,8 @@ type Needs = {
   networks: readonly Network[]
   nodes(): NodeIndex
   leaseOf(mac: Mac): Lease | undefined
+  /** The unknown machine that another DHCP server gave this address. */
+  strangerAt(address: Ipv4): Mac | undefined
   take(event: LeaseEvent): Promise<void> | undefined
   emit: Emit
   now?: () => number
@@ -31,7 +33,7 @@ type Needs = {
 const LEASE_SECONDS = 300
 const FULL_QUIET_MS = 60_000
 
-export function openStrangers({ networks, nodes, leaseOf, take, emit, now = Date.now }: Needs) {
+export function openStrangers({ networks, nodes, leaseOf, strangerAt, take, emit, now = Date.now }: Needs) {
   const holding = new Map(
     networks.filter(({ discovery }) => discovery === 'hold').map((each) => [each.address, each]),
   )
@@ -49,15 +51,18 @@ export function openStrangers({ networks, nodes, leaseOf, take, emit, now = Date
     })
   }
 
-  function note(sighting: {
-    mac: Mac
-    server: Ipv4
-    machine?: string | undefined
-    uuid?: string | undefined
-    address?: Ipv4 | undefined
-  }) {
-    const found = strangers.heard(sighting as Parameters<typeof strangers.heard>[0], now())
-    if (!found) return sayFull(sighting.mac)
+  function note(
+    sighting: {
+      mac: Mac
+      server: Ipv4
+      machine?: string | undefined
+      uuid?: string | undefined
+      address?: Ipv4 | undefined
+    },
+    isShown = false,
+  ) {
+    const found = strangers.heard(sighting as Parameters<typeof strangers.heard>[0], now(), isShown)
+    if (!found) return isShown ? sayFull(sighting.mac) : undefined
     if (!found.isNew) return
     const { mac, code, machine, address } = found.stranger
     emit('machine.found', { mac, code, ...(machine && { arch: machine }), ...(address && { address }) })
@@ -83,11 +88,13 @@ export function openStrangers({ networks, nodes, leaseOf, take, emit, now = Date
   function met({ mac, serial }: { mac: Mac; serial?: string }, peer: Ipv4, server: Ipv4) {
     const lease = leaseOf(mac)
     const waiting = strangers.get(mac)
-    if (lease?.address === peer && lease.state === 'bound') {
-      // After a restart of ours it asks on where it was.
-      if (!waiting) note({ mac, server, address: peer })
-      renew(lease)
-    } else if (waiting?.address !== undefined) return // somebody else asks in its name
+    const isLeased = lease?.address === peer && lease.state === 'bound'
+    const isItself = isLeased || strangerAt(peer) === mac
+    // Somebody else asks in its name.
+    if (!isItself && waiting?.address !== undefined) return
+    // After a restart of ours it asks on where it was; others may have taken its place while it had no screen.
+    if (isItself) note({ mac, server, address: peer }, true)
+    if (isLeased) renew(lease)
     strangers.named(mac, serial ?? '', now())
   }
 

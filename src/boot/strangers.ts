@@ -20,6 +20,8 @@ export type Sighting = Pick<Stranger, 'mac' | 'server' | 'machine' | 'address' |
 
 const usual = {
   count: 256,
+  /** Of machines that only spoke DHCP so many take the place of another one within a second: more are made up. */
+  perSecond: 20,
   /** A screen asks again every half minute, and a machine that resets is back in minutes. */
   quietMs: 30 * 60_000,
   /** So long it may be quiet before another may have its place. */
@@ -31,13 +33,24 @@ const TRIES = 200
 /** @param random a number from 0 up to `below`, that nobody can foretell */
 export function makeStrangers(random: (below: number) => number, limits = usual) {
   const byMac = new Map<Mac, Stranger>() // the one that was quiet longest is first
+  /** Those whose loader has asked: they have an address, and their code stands on a screen. Others can be made up. */
+  const shown = new Set<Mac>()
+  const replaced = { since: 0, count: 0 }
   let latest = 0
 
-  /** The stranger, or undefined when there is no place for one more; `isNew` when it was not waiting before. */
-  function heard(sighting: Sighting, now: number): { stranger: Stranger; isNew: boolean } | undefined {
+  /**
+   * The stranger, or undefined when there is no place for one more; `isNew` when it was not waiting before. `isShown`: its
+   * loader asks, from its own address.
+   */
+  function heard(
+    sighting: Sighting,
+    now: number,
+    isShown = false,
+  ): { stranger: Stranger; isNew: boolean } | undefined {
     forgetQuiet(now)
     const before = byMac.get(sighting.mac)
-    if (!before && !hasPlace(now)) return undefined
+    if (!before && !hasPlace(now, isShown)) return undefined
+    if (isShown) shown.add(sighting.mac)
     const code = before?.code ?? newCode()
     if (code === undefined) return undefined
     const stranger = { firstSeen: now, ...before, ...withoutUndefined(sighting), code, lastSeen: now }
@@ -60,7 +73,7 @@ export function makeStrangers(random: (below: number) => number, limits = usual)
     noteClock(now)
     for (const [mac, { lastSeen }] of byMac) {
       if (now - lastSeen <= limits.quietMs) return
-      byMac.delete(mac)
+      forget(mac)
     }
   }
 
@@ -72,12 +85,25 @@ export function makeStrangers(random: (below: number) => number, limits = usual)
     latest = now
   }
 
-  function hasPlace(now: number): boolean {
+  /** Who has no screen yet loses nothing when it gives way: it gets a place again when its loader asks. */
+  function hasPlace(now: number, isShown: boolean): boolean {
     if (byMac.size < limits.count) return true
     const [first] = byMac
-    if (!first || now - first[1].lastSeen < limits.yieldMs) return false
-    byMac.delete(first[0])
-    return true
+    if (first && now - first[1].lastSeen >= limits.yieldMs) return forget(first[0])
+    if (!isShown && !mayReplace(now)) return false
+    for (const mac of byMac.keys()) if (!shown.has(mac)) return forget(mac)
+    return false
+  }
+
+  function mayReplace(now: number): boolean {
+    const isSame = now >= replaced.since && now < replaced.since + 1000
+    if (!isSame) Object.assign(replaced, { since: now, count: 0 })
+    return replaced.count++ < limits.perSecond
+  }
+
+  function forget(mac: Mac): boolean {
+    shown.delete(mac)
+    return byMac.delete(mac)
   }
 
   /** One digit typed wrongly must not adopt another machine: codes differ in two places at least. */
@@ -94,7 +120,7 @@ export function makeStrangers(random: (below: number) => number, limits = usual)
     heard,
     named,
     get: (mac: Mac): Stranger | undefined => byMac.get(mac),
-    forget: (mac: Mac) => byMac.delete(mac),
+    forget,
     /** Those that wait, the first one first. */
     list(now: number): Stranger[] {
       forgetQuiet(now)

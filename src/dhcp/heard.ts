@@ -8,6 +8,7 @@ const LIMIT = 4096
 
 export function makeHeard() {
   const byAddress = new Map<Ipv4, Mac>()
+  const strangers = new Map<Ipv4, Mac>()
   const byAlias = new Map<Mac, Mac>()
 
   return {
@@ -18,10 +19,12 @@ export function makeHeard() {
     noteAddress({ type, options, packet, mac }: Request, isKnown: boolean) {
       const address = options.requestedAddress ?? packet.ciaddr
       if (type !== 'request' || address === NO_ADDRESS) return
-      if (isKnown) keep(byAddress, address, mac)
-      else byAddress.delete(address)
+      keep(isKnown ? byAddress : strangers, address, mac)
+      ;(isKnown ? strangers : byAddress).delete(address)
     },
     macOf: (address: Ipv4): Mac | undefined => byAddress.get(address),
+    /** The machine that is no node and has this address. */
+    strangerAt: (address: Ipv4): Mac | undefined => strangers.get(address),
     /** A port whose firmware will name itself otherwise on port 4011. */
     noteAlias({ packet, mac }: Request) {
       const alias = bootServerAlias(packet)

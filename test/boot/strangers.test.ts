@@ -24,6 +24,7 @@ const server = '10.0.0.1' as Ipv4
 const macOf = (n: number) =>
   `52:54:00:00:${String(n >> 8).padStart(2, '0')}:${(n & 255).toString(16).padStart(2, '0')}` as Mac
 const minute = 60_000
+const limits = { count: 10, perSecond: 20, quietMs: 30 * minute, yieldMs: 5 * minute }
 /** Counts up, so that neighbours differ in one digit. */
 function counting(start = 0) {
   let next = start
@@ -78,16 +79,37 @@ describe('codes', () => {
   })
 
   test('a flood of made-up machines takes no place of one that waits, and memory is bounded', () => {
-    const strangers = makeStrangers(counting(), { count: 10, quietMs: 30 * minute, yieldMs: 5 * minute })
-    const real = strangers.heard({ mac: macOf(1), server }, 0)!.stranger
+    const strangers = makeStrangers(counting(), limits)
+    const real = strangers.heard({ mac: macOf(1), server }, 0, true)!.stranger
     for (let n = 2; n < 5000; n++) strangers.heard({ mac: macOf(n), server }, n)
     expect(strangers.list(5000).length).toBe(10)
     expect(strangers.get(macOf(1))).toEqual(real)
-    expect(strangers.heard({ mac: macOf(9000), server }, 5001)).toBeUndefined()
-    // Those that are quiet make place for others, the screens that ask on stay.
-    strangers.named(macOf(1), '', 6 * minute)
-    expect(strangers.heard({ mac: macOf(9000), server }, 6 * minute)).toMatchObject({ isNew: true })
-    expect(strangers.get(macOf(1))?.code).toBe(real.code)
+  })
+
+  test('among made-up machines, a real one that comes later gets a place: at the latest when its loader asks', () => {
+    const strangers = makeStrangers(counting(), limits)
+    let now = 0
+    const flood = () => {
+      for (let n = 0; n < 1000; n++) strangers.heard({ mac: macOf(100 + n), server }, now++)
+    }
+    flood()
+    for (let n = 0; n < 10; n++) {
+      flood()
+      expect(strangers.heard({ mac: macOf(n), server }, now, true)).toMatchObject({ isNew: true })
+      flood()
+    }
+    expect(strangers.list(now).map(({ mac }) => mac)).toEqual(Array.from({ length: 10 }, (_, n) => macOf(n)))
+    // All ten have a screen: the next one waits until one of them is quiet.
+    expect(strangers.heard({ mac: macOf(50), server }, now, true)).toBeUndefined()
+    expect(strangers.heard({ mac: macOf(50), server }, now + 6 * minute, true)).toMatchObject({ isNew: true })
+  })
+
+  test('a flood makes few codes a second: to find one that is unlike all others takes its time', () => {
+    let made = 0
+    const strangers = makeStrangers((below) => (made++ * 7919) % below, limits)
+    for (let n = 0; n < 5000; n++) strangers.heard({ mac: macOf(n), server }, n / 1000)
+    expect(strangers.list(5).length).toBe(10)
+    expect(made).toBeLessThan(5 * 20 + 60)
   })
 })
 

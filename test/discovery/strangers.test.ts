@@ -17,6 +17,7 @@ test('a screen that asks on is renewed when half of its lease is over, and a lon
     networks: [{ subnet: parseSubnet('10.0.0.0/24'), address: server, discovery: 'hold' }],
     nodes: () => indexNodes([]),
     leaseOf: leases.get,
+    strangerAt: () => undefined,
     async take(event) {
       leases.apply(event)
       world.written += 1
