@@ -1,4 +1,4 @@
-// One capture in a process of its own: ssh, hashing and compression never slow the others. It reports to main.
+// One job in a process of its own: ssh, hashing and compression never slow the others. It reports to main.
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseImageName } from '../src/address.ts'
@@ -6,8 +6,13 @@ import type { Config } from '../src/config.ts'
 import { type Fault, faultOf } from '../src/fault.ts'
 import { versionName } from '../src/image/version.ts'
 import { captureImage } from './capture/capture.ts'
-import { openImages } from './images/store.ts'
-import { type CaptureSpec, type Parent, runChild } from './process.ts'
+import { catFile } from './images/cat.ts'
+import { diffVersions } from './images/diff.ts'
+import { checkImages } from './images/fsck.ts'
+import { withOutlet } from './images/outlet.ts'
+import { type Images, openImages } from './images/store.ts'
+import { startWorkProgress } from './images/work-progress.ts'
+import { type CaptureSpec, type JobSpec, type Parent, runChild, type VersionSpec } from './process.ts'
 
 runChild(async ({ config, spec, job }, parent) => {
   if (!spec || !job) throw new Error('a job process needs a job')
@@ -15,7 +20,7 @@ runChild(async ({ config, spec, job }, parent) => {
   const emit: Parent['emit'] = (type, fields) => parent.emit(type, { ...fields, job })
   const ended = (more: { fault?: Fault; result?: string }) =>
     parent.send({ kind: 'send', to: 'main', body: { type: 'job-ended', job, kind: spec.kind, ...more } })
-  const work = capture(spec, config, emit, stop.signal)
+  const work = run(spec, { config, emit, signal: stop.signal })
     .then(
       (result) => ended({ result }),
       (error) => ended({ fault: faultOf(error) }),
@@ -30,12 +35,53 @@ runChild(async ({ config, spec, job }, parent) => {
   }
 })
 
-async function capture(
-  spec: CaptureSpec,
-  config: Config,
-  emit: Parent['emit'],
-  signal: AbortSignal,
-): Promise<string> {
+type Tools = { config: Config; emit: Parent['emit']; signal: AbortSignal }
+
+/** Does it; answers with what it made or found, in a few words. */
+async function run(spec: JobSpec, tools: Tools): Promise<string> {
+  const { config, emit, signal } = tools
+  if (spec.kind === 'capture') return capture(spec, tools)
+  const images = await openImages(join(config.stateDir, 'images'))
+  const image = 'image' in spec ? spec.image : undefined
+  const progress = startWorkProgress({ emit, kind: spec.kind, ...(image !== undefined && { image }) })
+  const find = ({ image, version }: { image: string; version: number }) =>
+    images.find({ name: parseImageName(image), version })
+  switch (spec.kind) {
+    case 'gc':
+      return gcText(await images.gc())
+    case 'fsck':
+      return withOutlet(spec.out, (outlet) =>
+        checkImages({ images, ...chosen(images, spec.versions), progress, signal, outlet }),
+      )
+    case 'diff':
+      return withOutlet(spec.out, async (outlet) => {
+        const count = await diffVersions(images, [find(spec.from), find(spec.to)], outlet)
+        return `${count} differences`
+      })
+    case 'cat':
+      return withOutlet(spec.out, async (outlet) => {
+        const bytes = await catFile(images, { version: find(spec), path: spec.path }, outlet)
+        return `${bytes} bytes`
+      })
+    default:
+      throw new Error(`no such work: ${spec.kind}`)
+  }
+}
+
+/** All versions, or those that are named; the records of some may be damaged. */
+function chosen(images: Images, named: readonly VersionSpec[] | undefined) {
+  const isMeant = (name: string) =>
+    named === undefined || named.some(({ image, version }) => versionName({ name: image, version }) === name)
+  return {
+    versions: images.list().filter((version) => isMeant(versionName(version))),
+    damaged: images.broken().filter(({ fault }) => named === undefined || isMeant(fault.object ?? '')),
+  }
+}
+
+const gcText = ({ blobs, bytes, leftovers }: Awaited<ReturnType<Images['gc']>>) =>
+  `${blobs} blobs, ${(bytes / 1e6).toFixed(1)} MB, ${leftovers} leftovers removed`
+
+async function capture(spec: CaptureSpec, { config, emit, signal }: Tools): Promise<string> {
   const { node, host, port, user, hostKey, jump } = spec
   const script = (name: string) => readFile(join(import.meta.dirname, '../bootfiles/capture', name), 'utf8')
   const [probe, list, archive] = await Promise.all(['probe.sh', 'list.sh', 'archive.sh'].map(script))
@@ -43,6 +89,7 @@ async function capture(
     target: { node, host, port, user, hostKey, jump: jump && { ...jump, hostKey: jump.hostKey } },
     privateKey: await readFile(config.ssh.identity ?? join(config.stateDir, 'ssh', 'id_ed25519'), 'utf8'),
     image: parseImageName(spec.image),
+    ...(spec.place !== undefined && { place: spec.place }),
     images: await openImages(join(config.stateDir, 'images')),
     scripts: { probe: probe!, list: list!, archive: archive! },
     emit,

@@ -20,7 +20,7 @@ import { osimageOf } from '../src/image/osimage.ts'
 import { type ImageVersion, versionName } from '../src/image/version.ts'
 import { planInstall } from '../src/install/plan.ts'
 import { renderRefusal, renderScript } from '../src/install/script.ts'
-import type { Job } from '../src/job.ts'
+import { type Job, makesVersion } from '../src/job.ts'
 import type { Node } from '../src/node/node.ts'
 import { readJumpHost } from '../src/node/values.ts'
 import { openBootFiles } from './deploy/boot-files.ts'
@@ -126,6 +126,10 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
     networks: config.networks,
     networksAt: config.networksAt,
     images,
+    imageStore: images,
+    imagesChanged,
+    startJob: async (spec) => ({ job: await jobs.start(spec) }),
+    jobUsing: jobs.userOf,
     deploy: deployments,
     capture,
     publicIdentity: () => readPublicIdentity(identityPath(config)),
@@ -171,12 +175,29 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
   }
 
   /** Rows about images are made anew from the image store, which is the truth about them. */
-  async function describeImages(name?: ImageName) {
+  async function describeImages() {
     const newest = new Map(images.list().map((version) => [version.name, version]))
     for (const version of newest.values()) {
-      if (name !== undefined && version.name !== name) continue
-      await store.osimages.put(osimageOf(version, imagesDir, await store.osimages.get(version.name)))
+      const before = await store.osimages.get(version.name)
+      await store.osimages.put(osimageOf(version, version.place ?? imagesDir, before))
     }
+    // What lies on a disk that is not mounted is not gone.
+    if (images.broken().length > 0) return
+    for (const { captured, ...image } of await store.osimages.list())
+      if (captured && !newest.has(image.name)) await store.osimages.put(image)
+  }
+
+  async function imagesChanged(like?: ImageName) {
+    const model = like && (await store.osimages.get(like))
+    if (model) await lendDefinition(model)
+    await describeImages()
+  }
+
+  /** A copy has what a person set for what it is a copy of. */
+  async function lendDefinition({ captured: _, ...model }: Osimage) {
+    const defined = new Set((await store.osimages.list()).map(({ name }) => name))
+    const fresh = new Set(images.list().map(({ name }) => name))
+    for (const name of fresh) if (!defined.has(name)) await store.osimages.put({ ...model, name })
   }
 
   async function capture(request: CaptureRequest) {
@@ -198,6 +219,7 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
       port: sshport ?? 22,
       user: sshuser,
       image: request.image,
+      ...(request.place !== undefined && { place: request.place }),
       ...(hostKey && { hostKey }),
       ...jumpOf(golden, request.acceptJumpHostkey),
     })
@@ -206,12 +228,13 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
 
   async function jobEnded({ job: id, fault, result }: Extract<ToMain, { type: 'job-ended' }>) {
     const job = jobs.running(id)
-    if (job && !fault) await takeOver(job).catch(report) // before anybody hears that it is there
+    if (job && makesVersion(job) && !fault) await takeOver(job).catch(report) // before anybody hears that it is there
     await jobs.end(id, { ...(fault && { fault }), ...(result !== undefined && { result }) })
   }
 
   async function takeOver({ node, hostKey, jumpHostKey }: Job) {
     await describeImages()
+    if (node === undefined) return
     // The key that the capture was allowed to trust is the one to expect from now on.
     await rememberHostKeys(node, {
       ...(hostKey && { sshhostkey: hostKey }),
@@ -250,11 +273,13 @@ const identityPath = (config: Config) => config.ssh.identity ?? join(config.stat
 
 /** The image store is the truth about what a capture made: its word to us may be lost. */
 function versionMadeBy({ list }: { list(): ImageVersion[] }) {
-  return ({ node, image, startedAt }: Job): string | undefined => {
+  return (job: Job): string | undefined => {
+    const { node, image, startedAt } = job
     const made = list().find(
       ({ name, source, createdAt }) =>
-        name === image && source === node && Date.parse(createdAt) >= startedAt,
+        name === image && (!node || source === node) && Date.parse(createdAt) >= startedAt,
     )
+    if (!makesVersion(job)) return undefined
     return made && versionName(made)
   }
 }

@@ -20,8 +20,21 @@ export type CaptureSpec = {
   hostKey?: string // 'SHA256:...'
   jump?: { host: string; port: number; user: string; hostKey?: string }
   image: string
+  place?: string // where the version is kept, when that is not the image store
 }
-export type JobSpec = CaptureSpec
+/** Work on the image store. `out` is a file that the job makes, or a unix socket that somebody listens on. */
+export type ImageSpec =
+  | { kind: 'import'; image: string; source: string; layout?: string; place?: string; choose?: ImportChoice }
+  | { kind: 'squash'; image: string; version: number }
+  | { kind: 'export'; image: string; version: number; out: string }
+  | { kind: 'diff'; from: VersionSpec; to: VersionSpec; out: string }
+  | { kind: 'cat'; image: string; version: number; path: string; out: string }
+  | { kind: 'fsck'; versions?: VersionSpec[]; out: string } // absent: all of them
+  | { kind: 'gc' }
+export type VersionSpec = { image: string; version: number }
+/** Which one, of a source that holds several. */
+export type ImportChoice = { ref?: string; arch?: string; kernel?: string }
+export type JobSpec = CaptureSpec | ImageSpec
 
 /** One row of the lease list, as the API shows it. */
 export type LeaseRow = { mac: Mac; address: Ipv4; node?: NodeName; expires: number; state: LeaseState }

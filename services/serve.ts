@@ -111,7 +111,11 @@ export async function startServer({ config, log, coexist = false, handed = [] }:
       case 'send':
         return message.to === 'main' ? relay('main', message.body) : relay('boot', message.body)
       case 'start-job':
-        emit('job.start', { job: message.job, kind: message.spec.kind, node: message.spec.node })
+        emit('job.start', {
+          job: message.job,
+          kind: message.spec.kind,
+          ...('node' in message.spec && { node: message.spec.node }),
+        })
         return void spawnChild(`job ${message.job}`, 'job', { id: message.job, spec: message.spec })
     }
   }

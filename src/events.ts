@@ -31,6 +31,7 @@ export const eventTable = {
   'node.state': ['from', 'to', 'why'],
   'capture.progress': ['image', 'phase', 'percent', 'bytes', 'text'],
   'capture.done': ['image', 'version', 'bytes'],
+  'image.progress': ['kind', 'image', 'phase', 'percent', 'bytes', 'text'],
   'job.start': ['kind'],
   'job.done': ['kind', 'result'],
   'job.fail': ['kind', 'why'],

@@ -52,6 +52,7 @@ const rows: Partial<Record<EventType, Row>> = {
   'node.state': ['plain', (e) => words(e.from, '->', e.to, e.why !== undefined && `(${e.why})`)],
   'capture.progress': ['plain', (e) => words('capture', e.image, e.phase, `${e.percent}%`, e.text)],
   'capture.done': ['good', (e) => words('captured', `${e.image}:${e.version}`, size(e.bytes))],
+  'image.progress': ['plain', (e) => words(e.kind, e.image, e.phase, `${e.percent}%`, e.text)],
   'job.start': ['dim', (e) => words(e.kind, 'starts')],
   'job.done': ['good', (e) => words(e.kind, 'done', e.result)],
   'job.fail': ['bad', (e) => words(e.kind, 'failed:', e.why)],

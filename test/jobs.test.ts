@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest'
 import { openJobs } from '../services/jobs.ts'
-import type { JobSpec } from '../services/process.ts'
+import type { CaptureSpec } from '../services/process.ts'
 import type { NodeName } from '../src/address.ts'
 import type { Job } from '../src/job.ts'
 
-const spec: JobSpec = {
+const spec: CaptureSpec = {
   kind: 'capture',
   node: 'n1' as NodeName,
   host: '10.0.0.7',

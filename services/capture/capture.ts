@@ -33,6 +33,7 @@ export type CaptureNeeds = {
   privateKey: string
   image: ImageName
   images: Images
+  place?: string // where the version is kept; absent: the image store
   scripts: CaptureScripts
   emit: Emit
   signal: AbortSignal
@@ -51,7 +52,7 @@ export async function captureImage(needs: CaptureNeeds): Promise<ImageVersion> {
   const ssh = await connectSsh({ ...target, privateKey, timeoutMs: CONNECT_MS })
   signal.addEventListener('abort', ssh.close)
   if (signal.aborted) ssh.close() // while it connected
-  const stage = await images.openStage()
+  const stage = await images.openStage(needs.place)
   const progress = startProgress({ emit: needs.emit, node: target.node, image: needs.image })
   try {
     const version = await captureInto(stage, { ...needs, root: needs.root ?? '/', ssh, progress })

@@ -54,6 +54,12 @@ _sysclone_attributes() {
 _sysclone_names() {
     timeout 5 sysclone lsdef -t "$1" 2>/dev/null </dev/null | sed 's/  (.*//'
 }
+_sysclone_images() {
+    local name
+    timeout 5 sysclone lsimage 2>/dev/null </dev/null | while read -r name _; do
+        case $name in *:*) echo "$name \${name%%:*}" ;; esac
+    done
+}
 _sysclone_offer() { # the last piece of a list: what stands before its last comma stays
     local before=""
     case $cur in *,*) before="\${cur%,*}," ;; esac
@@ -111,7 +117,7 @@ _sysclone() {
                 compopt -o nospace
             fi ;;
         lsdef|rmdef|noderange|imgcapture) _sysclone_offer "$(_sysclone_names "$type")" ;;
-        lsimage) _sysclone_offer "$(_sysclone_names osimage)" ;;
+        lsimage|rmimage|cpimage|diff|fsck|cat|squash|imgexport) _sysclone_offer "$(_sysclone_images)" ;;
         completion) _sysclone_offer bash ;;
         import) compopt -o default ;;
     esac

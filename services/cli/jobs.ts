@@ -5,9 +5,13 @@ import { tableOf, timeText } from './table.ts'
 
 type Options = Shared & { last: number; running?: boolean }
 
-/** `sysclone jobs`: captures that run, and how the last ones ended. */
+/** `sysclone jobs`: captures and work on images that run, and how the last ones ended. */
 export function jobs(program: Command, { api, print }: Needs) {
-  serverCommand(program, 'jobs', 'captures that run, and how the last ones ended, oldest first')
+  serverCommand(
+    program,
+    'jobs',
+    'captures and work on images that run, and how the last ones ended, oldest first',
+  )
     .option('--running', 'only those that run')
     .option('--last <count>', 'how many of the newest', parseCount, 20)
     .action(async ({ server, json, last, running }: Options) => {
@@ -24,11 +28,11 @@ export function jobs(program: Command, { api, print }: Needs) {
     })
 }
 
-const cells = ({ id, kind, node, image, state, startedAt, endedAt, result, fault }: Job): string[] => [
+const cells = ({ id, kind, node, image, uses, state, startedAt, endedAt, result, fault }: Job): string[] => [
   id,
   kind,
-  node,
-  image,
+  node ?? '',
+  uses?.join(' ') ?? image ?? '',
   state,
   timeText(startedAt),
   endedAt === undefined ? '' : tookText(endedAt - startedAt),

@@ -1,10 +1,12 @@
 import type { Command } from 'commander'
+import type { UserError } from '../../src/fault.ts'
 import { type Needs, type Shared, serverCommand } from './needs.ts'
 import { tableOf } from './table.ts'
 
 type Row = {
   name: string
   version: number
+  digest: string
   createdAt: string
   source: string
   arch: string
@@ -12,34 +14,106 @@ type Row = {
   os: { name: string }
   kernelRelease: string
   bytes: number
+  ownBytes: number
+  sharedBytes: number
   tarBytes: number
+  layerCount: number
+  origin?: string
+  place?: string
 }
+type Detail = Row & {
+  layers: { digest: string; bytes: number; tarBytes: number; entryCount: number }[]
+  layout: { disks: { path: string; bytes: number; label: string; partitions: Part[] }[] }
+  nodes: string[]
+}
+type Part = { number: number; filesystem?: { type: string; mountpoint?: string; label?: string } }
+type Options = Shared & { l?: boolean; z?: boolean }
 
-/** `lsimage [NAME...]`: every version that can be deployed. */
+/** `lsimage [IMAGE...]`: every version that can be deployed; `-l` and `-z` say all of each. */
 export function lsimage(program: Command, { api, print }: Needs) {
   serverCommand(program, 'lsimage', 'list the versions of osimages that can be deployed')
-    .argument('[names...]', 'only these osimages')
-    .action(async (names: string[], { server, json }: Shared) => {
-      const { images } = (await api(server).get('/images')) as { images: Row[] }
-      for (const name of names)
-        if (!images.some((each) => each.name === name))
-          print.fault({ error: 'no such osimage', what: name, object: name })
-      const shown = images.filter(({ name }) => names.length === 0 || names.includes(name))
-      if (json) print.json(shown)
-      else print.line(tableOf(print, head, shown.map(cells)))
+    .argument('[images...]', 'only these: img is all its versions, img:2 that one')
+    .option('-l', 'everything of each version')
+    .option('-z', 'the same as stanzas')
+    .action(async (asked: string[], { server, json, l, z }: Options) => {
+      const client = api(server)
+      const { images, broken } = (await client.get('/images')) as {
+        images: Row[]
+        broken?: UserError['fault'][]
+      }
+      for (const fault of asked.length === 0 ? (broken ?? []) : []) print.fault(fault)
+      for (const each of asked)
+        if (!images.some((row) => isMeant(row, each)))
+          print.fault({
+            error: each.includes(':') ? 'no such version' : 'no such osimage',
+            what: each,
+            object: each,
+          })
+      const shown = images.filter((row) => asked.length === 0 || asked.some((each) => isMeant(row, each)))
+      if (!l && !z)
+        return json ? print.json(shown) : print.line(tableOf(print, head(shown), shown.map(cells(shown))))
+      const details: Detail[] = []
+      for (const row of shown) details.push((await client.get(`/images/${nameOf(row)}`)).image)
+      if (json) print.json(details)
+      else print.line(details.flatMap((detail) => stanza(detail, z === true)))
     })
 }
 
-const head = ['IMAGE', 'CAPTURED', 'FROM', 'ARCH', 'FIRMWARE', 'STORED', 'CONTENT', 'OS']
-const cells = (image: Row): string[] => [
-  `${image.name}:${image.version}`,
-  image.createdAt.slice(0, 16).replace('T', ' '),
-  image.source,
-  image.arch,
-  image.firmware,
-  megabytes(image.bytes),
-  megabytes(image.tarBytes),
-  image.os.name,
+const nameOf = ({ name, version }: Row) => `${name}:${version}`
+const isMeant = (row: Row, asked: string) => asked === row.name || asked === nameOf(row)
+
+const head = (shown: Row[]) => [
+  ...['IMAGE', 'CAPTURED', 'FROM', 'ARCH', 'FIRMWARE', 'STORED', 'OWN', 'SHARED', 'CONTENT', 'OS'],
+  ...(shown.some(({ place }) => place) ? ['PLACE'] : []),
 ]
+const cells =
+  (shown: Row[]) =>
+  (image: Row): string[] => [
+    nameOf(image),
+    image.createdAt.slice(0, 16).replace('T', ' '),
+    image.source,
+    image.arch,
+    image.firmware,
+    megabytes(image.bytes),
+    megabytes(image.ownBytes),
+    megabytes(image.sharedBytes),
+    megabytes(image.tarBytes),
+    image.os.name,
+    ...(shown.some(({ place }) => place) ? [image.place ?? ''] : []),
+  ]
 
 const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`
+
+/** As lsdef prints an object; `-z` is the form that stanza files have. */
+function stanza(image: Detail, isFile: boolean): string[] {
+  const facts: Record<string, string | undefined> = {
+    objtype: isFile ? 'image' : undefined,
+    digest: image.digest,
+    captured: image.createdAt,
+    source: image.source,
+    origin: image.origin,
+    arch: image.arch,
+    firmware: image.firmware,
+    os: image.os.name,
+    kernel: image.kernelRelease,
+    place: image.place,
+    stored: `${image.bytes}`,
+    own: `${image.ownBytes}`,
+    shared: `${image.sharedBytes}`,
+    content: `${image.tarBytes}`,
+    layers: image.layers
+      .map(({ digest, bytes, entryCount }) => `${digest.slice(0, 19)}(${bytes},${entryCount})`)
+      .join(' '),
+    disks: image.layout.disks.map(diskText).join('; '),
+    nodes: image.nodes.join() || undefined,
+  }
+  const lines = Object.entries(facts).flatMap(([key, value]) =>
+    value === undefined ? [] : [`    ${key}=${value}`],
+  )
+  return [isFile ? `${nameOf(image)}:` : `Object name: ${nameOf(image)}`, ...lines]
+}
+
+const diskText = ({ path, bytes, label, partitions }: Detail['layout']['disks'][number]) =>
+  `${path} ${label} ${bytes} ${partitions.map(partText).join(' ')}`
+const partText = ({ number, filesystem }: Part) =>
+  `${number}:${filesystem ? [filesystem.type, filesystem.mountpoint].filter(Boolean).join(',') : '-'}`

@@ -16,7 +16,7 @@ export function watch(program: Command, { api, print, interrupted }: Needs) {
     .argument('[noderange]', 'only these nodes')
     .option('--since <when>', 'begin then: 90s, 10m, 2h, 3d ago, or 2026-01-31T12:00', parseSince)
     .option('--no-follow', 'end with what has happened up to now')
-    .addOption(new Option('--things <list>', 'only these: dhcp,tftp,http,node,capture,job,serve,admin'))
+    .addOption(new Option('--things <list>', 'only these: dhcp,tftp,http,node,capture,image,job,serve,admin'))
     .action(async (typed: string | undefined, options: Options) => {
       const { server, json, since, follow, things } = options
       const signal = interrupted()

@@ -4,7 +4,6 @@ import type { FastifyInstance } from 'fastify'
 import type { ImageName } from '../../src/address.ts'
 import { parseImageName, parseNodeName } from '../../src/address.ts'
 import { type Fault, faultOf, UserError } from '../../src/fault.ts'
-import type { ImageVersion } from '../../src/image/version.ts'
 import type { Job } from '../../src/job.ts'
 import { osimageFor } from '../../src/node/group.ts'
 import type { Node } from '../../src/node/node.ts'
@@ -92,7 +91,6 @@ export function actionRoutes(app: FastifyInstance, needs: AdminNeeds) {
       status: 404,
     })
   })
-  typed.get('/images', async () => ({ images: images.list().map(summary) }))
   typed.get('/leases', async () => ({ leases: await needs.leases() }))
 
   async function mustExist(name: ImageName, version: number | undefined) {
@@ -133,32 +131,3 @@ async function resultOf(node: Node, act: () => Promise<string>): Promise<Result>
 
 /** The key that it may trust is asked of the node. */
 const shownJob = ({ hostKey: _, jumpHostKey: __, ...job }: Job) => job
-
-function summary(version: ImageVersion) {
-  const {
-    name,
-    version: number,
-    digest,
-    createdAt,
-    source,
-    arch,
-    firmware,
-    os,
-    kernelRelease,
-    tarBytes,
-  } = version
-  const bytes = version.layers.reduce((sum, layer) => sum + layer.bytes, 0)
-  return {
-    name,
-    version: number,
-    digest,
-    createdAt,
-    source,
-    arch,
-    firmware,
-    os,
-    kernelRelease,
-    tarBytes,
-    bytes,
-  }
-}

@@ -119,9 +119,17 @@ type Body = {
 const bodyOf = ({ body }: FastifyRequest): Body => (typeof body === 'object' && body ? (body as Body) : {})
 const pathOf = ({ routeOptions }: FastifyRequest) => routeOptions.url ?? '/'
 
+const questions = new Set(['/explain', ...['fsck', 'diff', 'cat', 'export'].map((work) => `/images/${work}`)])
+const imageCommands: Record<string, string> = {
+  copy: 'cpimage',
+  squash: 'squash',
+  gc: 'gc',
+  import: 'imgimport',
+}
+
 /** `nodeset stat` is asked by POST and changes nothing. */
 const isQuestion = (request: FastifyRequest) =>
-  pathOf(request) === '/explain' || (pathOf(request) === '/deployments' && bodyOf(request).state === 'stat')
+  questions.has(pathOf(request)) || (pathOf(request) === '/deployments' && bodyOf(request).state === 'stat')
 
 function commandOf(request: FastifyRequest): string {
   const path = pathOf(request)
@@ -132,6 +140,9 @@ function commandOf(request: FastifyRequest): string {
   }
   if (path === '/discovered/adopt') return 'adopt'
   if (path === '/captures') return `imgcapture ${image}`
+  if (path === '/images') return 'rmimage'
+  const work = imageCommands[/^\/images\/(\w+)$/.exec(path)?.[1] ?? '']
+  if (work) return image === undefined ? work : `${work} ${image}`
   if (path === '/definitions') return modes[mode ?? ''] ?? 'import'
   const kind = /^\/([a-z]+)s$/.exec(path)?.[1]
   const command = definitions[request.method]

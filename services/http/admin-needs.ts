@@ -5,14 +5,18 @@ import type { Config } from '../../src/config.ts'
 import type { DryWorld } from '../../src/dhcp/dry-run.ts'
 import type { ReadFiles } from '../../src/image/osimage.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
+import type { Job } from '../../src/job.ts'
 import type { Network } from '../../src/node/network.ts'
 import type { Emit } from '../emit.ts'
+import type { Images } from '../images/store.ts'
+import type { ImageSpec } from '../process.ts'
 import type { EventLog } from '../record/event-log.ts'
 import type { Store } from '../store/store.ts'
 
 export type CaptureRequest = {
   node: NodeName
   image: ImageName
+  place?: string
   acceptHostkey?: string
   acceptJumpHostkey?: string
 }
@@ -26,6 +30,12 @@ export type AdminNeeds = {
     list(): ImageVersion[]
     get(name: ImageName, version?: number): ImageVersion | undefined
   }
+  imageStore: Pick<Images, 'find' | 'copy' | 'remove' | 'refs' | 'broken' | 'placeOf' | 'numbersOf'>
+  /** The definitions of osimages are made to fit what the image store has now; `like` lends its own to a copy. */
+  imagesChanged(like?: ImageName): Promise<void>
+  /** Work on the image store, in a process of its own. */
+  startJob(spec: ImageSpec): Promise<{ job: string }>
+  jobUsing(version: { name: ImageName; version: number }): Job | undefined
   deploy: {
     /** Answers with xCAT's word for it: 'sysclone debian12-x86_64'. */
     arm(node: NodeName, image: ImageName, version?: number): Promise<string>

@@ -10,7 +10,7 @@
 //   GET    /key                           -> {publicKey, fingerprint, path}
 //   GET    /jobs ?last=                   -> {jobs: [Job]}             oldest first
 //   GET    /jobs/ID                       -> {job: Job}
-//   GET    /images                        -> {images: [...]}
+//   GET    /images                        -> {images: [...]}, and the rest of /images in admin-images.ts
 //   GET    /leases                        -> {leases: [...]}
 //   GET    /audit ?object=&last=          -> {entries: [{time, who, what, object, before?, after?}]}  oldest first
 //   GET    /discovered                    -> {machines: [...]}
@@ -104,6 +104,7 @@ export const Capture = Type.Object(
   {
     node: name,
     image: name,
+    place: Type.Optional(Type.String({ pattern: '^/', maxLength: 1000 })), // a folder of the server
     acceptHostkey: Type.Optional(fingerprint),
     acceptJumpHostkey: Type.Optional(fingerprint),
   },

@@ -7,6 +7,7 @@ import { auditRoutes } from './admin-audit.ts'
 import { discoveryRoutes } from './admin-discovery.ts'
 import { eventRoutes } from './admin-events.ts'
 import { explainRoutes } from './admin-explain.ts'
+import { imageRoutes } from './admin-images.ts'
 import type { AdminNeeds } from './admin-needs.ts'
 import { definitionRoutes, groupRoutes, networkRoutes, nodeRoutes, osimageRoutes } from './admin-objects.ts'
 import { openApiRoute } from './admin-openapi.ts'
@@ -37,6 +38,7 @@ export async function startAdmin(needs: AdminNeeds) {
   definitionRoutes(app, needs)
   networkRoutes(app, needs)
   actionRoutes(app, needs)
+  imageRoutes(app, needs)
   eventRoutes(app, needs)
   explainRoutes(app, needs)
   discoveryRoutes(app, needs)

@@ -58,45 +58,120 @@ export async function openLayer(path: string) {
     for (; index < frames.length; index++, skip = 0) yield (await frameContent(index)).subarray(skip)
   }
 
-  /** Content of the regular file whose headers begin at `offset`; holes are zeros. */
+  /** Content of the regular file whose headers begin at `offset`; holes are zeros. A hard link gives that of its file. */
   async function readFile(offset: number, maxBytes: number): Promise<Buffer> {
     const parts: Buffer[] = []
+    let bytes = 0
+    for await (const chunk of streamFile(offset)) {
+      bytes += chunk.length
+      if (bytes > maxBytes)
+        throw new WireError(`layer: the file at ${offset} has more than ${maxBytes} bytes`)
+      parts.push(Buffer.from(chunk))
+    }
+    return Buffer.concat(parts)
+  }
+
+  /** The same, piece by piece; a piece is good until the next one. */
+  async function* streamFile(offset: number): AsyncGenerator<Buffer> {
+    const first = await entryAt(offset)
+    yield* contentAt(first.hardLinkTo === undefined ? offset : await memberBefore(offset, first.hardLinkTo))
+  }
+
+  async function* contentAt(offset: number): AsyncGenerator<Buffer> {
     let entry: TarEntry | undefined
     let complete = false
+    let position = 0
+    let run = 0 // which run of data, and how much of it has come
+    let inRun = 0
+    const ready: Buffer[] = []
     const tar = readTar({
       entry: (found) => {
         entry ??= found
       },
       data: (found, chunk) => {
-        if (found === entry && !complete) parts.push(Buffer.from(chunk))
+        if (found === entry && !complete) take(found, chunk)
       },
       done: () => {
         complete = true
       },
     })
+    function take({ extents }: TarEntry, chunk: Buffer) {
+      if (extents === undefined) return void ready.push(chunk)
+      for (let at = 0; at < chunk.length; ) {
+        const extent = extents[run]!
+        if (inRun === extent.length) {
+          run++
+          inRun = 0
+          continue
+        }
+        if (inRun === 0) holeTo(extent.offset)
+        const part = chunk.subarray(at, at + extent.length - inRun)
+        ready.push(part)
+        position += part.length
+        at += part.length
+        inRun += part.length
+      }
+    }
+    function holeTo(end: number) {
+      for (; position < end; position += ready.at(-1)!.length)
+        ready.push(ZEROS.subarray(0, Math.min(ZEROS.length, end - position)))
+    }
     for await (const piece of from(offset)) {
       // Small steps: what follows this member is not to be parsed.
-      for (let at = 0; at < piece.length && !complete; at += 65536) tar.push(piece.subarray(at, at + 65536))
-      if ((entry?.facts.size ?? 0) > maxBytes)
-        throw new WireError(`${entry!.facts.path}: more than ${maxBytes} bytes`)
+      for (let at = 0; at < piece.length && !complete; at += STEP) {
+        tar.push(piece.subarray(at, at + STEP))
+        yield* ready.splice(0)
+      }
       if (complete) break
     }
     if (entry === undefined || !complete) throw new WireError(`layer: no whole member at ${offset}`)
-    if (entry.hardLinkTo !== undefined)
-      throw new WireError(`layer: ${entry.facts.path} is a hard link, its content is at ${entry.hardLinkTo}`)
-    return withHoles(entry, Buffer.concat(parts))
+    if (entry.facts.type !== 'f' || entry.hardLinkTo !== undefined)
+      throw new WireError(`layer: ${entry.facts.path} is no regular file`)
+    // Not at once: a terabyte of holes is as many pieces of the same zeros.
+    for (const size = entry.facts.size ?? 0; entry.extents !== undefined && position < size; ) {
+      const part = ZEROS.subarray(0, Math.min(ZEROS.length, size - position))
+      position += part.length
+      yield part
+    }
   }
 
-  return { readFile, close: () => handle.close() }
+  /** The header at an offset. */
+  async function entryAt(offset: number): Promise<TarEntry> {
+    let entry: TarEntry | undefined
+    const tar = readTar({
+      entry: (found) => {
+        entry ??= found
+      },
+    })
+    for await (const piece of from(offset))
+      for (let at = 0; at < piece.length; at += 512) {
+        tar.push(piece.subarray(at, at + 512))
+        if (entry) return entry
+      }
+    throw new WireError(`layer: no member at ${offset}`)
+  }
+
+  /** Where the file of a hard link is: the last member of that name before the link. */
+  async function memberBefore(offset: number, path: string): Promise<number> {
+    let found: TarEntry | undefined
+    const tar = readTar({
+      entry: (entry) => {
+        if (entry.facts.path === path && entry.offset < offset) found = entry
+      },
+    })
+    let at = 0
+    for await (const piece of from(0)) {
+      tar.push(piece)
+      at += piece.length
+      if (at >= offset) break
+    }
+    if (found?.hardLinkTo !== undefined) return memberBefore(found.offset, found.hardLinkTo)
+    if (found !== undefined) return found.offset
+    throw new WireError(`layer: the file that is linked at ${offset} is not there`)
+  }
+
+  return { readFile, streamFile, from, close: () => handle.close() }
 }
 
-function withHoles({ facts, extents }: TarEntry, data: Buffer): Buffer {
-  if (extents === undefined) return data
-  const whole = Buffer.alloc(facts.size ?? 0)
-  let at = 0
-  for (const { offset, length } of extents) {
-    data.copy(whole, offset, at, at + length)
-    at += length
-  }
-  return whole
-}
+const STEP = 65536
+const ZEROS = Buffer.alloc(1 << 20)

@@ -130,14 +130,20 @@ export async function openImages(imagesDir: string) {
   function find({ name, version }: { name: ImageName; version?: number | undefined }): ImageVersion {
     const found = get(name, version)
     if (found) return found
-    const others = rows().flatMap(({ row }) => (row.name === name ? [row.version] : []))
+    const others = numbersOf(name)
     throw new UserError(others.length > 0 ? 'no such version' : 'no such image', {
       what: versionName({ name, version }),
-      allowed: others.length > 0 ? others.sort((a, b) => a - b).join(' ') : 'those of lsimage',
+      allowed: others.length > 0 ? others.join(' ') : 'those of lsimage',
       object: name,
       status: 404,
     })
   }
+
+  /** Its versions, also those whose records are damaged, oldest first. */
+  const numbersOf = (name: ImageName): number[] =>
+    rows()
+      .flatMap(({ row }) => (row.name === name ? [row.version] : []))
+      .sort((a, b) => a - b)
 
   const placeOf = ({ place }: Pick<ImageVersion, 'place'>): Place =>
     places.all().find(({ path }) => path === place) ?? main
@@ -325,6 +331,7 @@ export async function openImages(imagesDir: string) {
     verify,
     blobPath,
     placeOf,
+    numbersOf,
     places: places.all,
     openStage: stageAt,
     openLayer,

@@ -9,6 +9,7 @@ const columns: Columns<Job> = {
   kind: text,
   node: text,
   image: text,
+  uses: json,
   hostKey: text,
   jumpHostKey: text,
   state: text,

@@ -112,6 +112,11 @@ async function jumpHosts(db: Kysely<any>) {
   await db.schema.alterTable('job').addColumn('jumpHostKey', 'text').execute()
 }
 
+/** Versions that jobs read. */
+async function jobUses(db: Kysely<any>) {
+  await db.schema.alterTable('job').addColumn('uses', 'text').execute()
+}
+
 function table(db: Kysely<any>, name: string, key: string, texts: string, numbers: string) {
   const start = db.schema.createTable(name).addColumn(key, 'text', (c) => c.primaryKey().notNull())
   const words = (list: string) => list.split(' ').filter(Boolean)
@@ -130,4 +135,5 @@ export const migrations: Record<string, Migration> = {
   '0006-records': { up: records },
   '0007-overrides-jobs': { up: overridesJobs },
   '0008-jump-hosts': { up: jumpHosts },
+  '0009-job-uses': { up: jobUses },
 }

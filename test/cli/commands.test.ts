@@ -14,6 +14,7 @@ import { UserError } from '../../src/fault.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import type { Job } from '../../src/job.ts'
 import { emptyWorld } from '../http/empty-world.ts'
+import { imageNeeds } from '../http/image-store.ts'
 import { testEvents } from '../http/test-events.ts'
 
 const main = join(import.meta.dirname, '../../services/cli/main.ts')
@@ -66,6 +67,7 @@ function needs(): AdminNeeds {
       list: () => [image],
       get: (name, version = 2) => (name === 'img' && version === 2 ? image : undefined),
     },
+    ...imageNeeds([image]),
     deploy: {
       async arm(node) {
         if (node === 'n2')
@@ -204,8 +206,8 @@ test('lsimage lists versions', async () => {
   expect([code, out]).toEqual([
     0,
     lines(
-      'IMAGE  CAPTURED          FROM    ARCH    FIRMWARE  STORED  CONTENT  OS',
-      'img:2  2026-01-02 03:04  golden  x86_64  bios      300 MB  1000 MB  Debian GNU/Linux 12',
+      'IMAGE  CAPTURED          FROM    ARCH    FIRMWARE  STORED  OWN     SHARED  CONTENT  OS',
+      'img:2  2026-01-02 03:04  golden  x86_64  bios      300 MB  300 MB  0.0 MB  1000 MB  Debian GNU/Linux 12',
     ),
   ])
   expect(await run(['lsimage', 'none'])).toEqual({ code: 1, out: '', err: 'none: no such osimage (none)\n' })

@@ -10,6 +10,7 @@ import { openStore } from '../../services/store/store.ts'
 import type { ImageName, Ipv4, NodeName } from '../../src/address.ts'
 import { UserError } from '../../src/fault.ts'
 import { emptyWorld } from './empty-world.ts'
+import { imageNeeds } from './image-store.ts'
 import { testEvents } from './test-events.ts'
 
 /** Nodes n1..n3, n1 and n2 of group compute; n2 is locked; osimage img. */
@@ -32,6 +33,7 @@ export async function adminServer(more: Partial<AdminNeeds> = {}) {
     store,
     networks: [{ interface: 'eth1', subnet: { base: 0x0a000000, prefix: 24 }, address: '10.0.0.1' as Ipv4 }],
     images: { list: () => [], get: () => ({ name: 'img' }) as never },
+    ...imageNeeds(),
     deploy: {
       async arm(name, image) {
         if (name === 'n2') throw new UserError('the node is locked', { what: 'lock=1' })

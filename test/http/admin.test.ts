@@ -15,6 +15,7 @@ import { UserError } from '../../src/fault.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import type { Network } from '../../src/node/network.ts'
 import { emptyWorld } from './empty-world.ts'
+import { imageNeeds } from './image-store.ts'
 import { testEvents } from './test-events.ts'
 
 const digest = `sha256:${'1'.repeat(64)}` as Digest
@@ -67,6 +68,7 @@ async function server(more: Partial<AdminNeeds> = {}) {
       list: () => [image],
       get: (name, version) => (name === 'img' && (version ?? 2) === 2 ? image : undefined),
     },
+    ...imageNeeds([image]),
     deploy: {
       async arm(...args) {
         asked.push(args)
