@@ -10,6 +10,7 @@ import { catFile } from './images/cat.ts'
 import { diffVersions } from './images/diff.ts'
 import { checkImages } from './images/fsck.ts'
 import { withOutlet } from './images/outlet.ts'
+import { squashVersion } from './images/squash.ts'
 import { type Images, openImages } from './images/store.ts'
 import { startWorkProgress } from './images/work-progress.ts'
 import { type CaptureSpec, type JobSpec, type Parent, runChild, type VersionSpec } from './process.ts'
@@ -63,6 +64,10 @@ async function run(spec: JobSpec, tools: Tools): Promise<string> {
         const bytes = await catFile(images, { version: find(spec), path: spec.path }, outlet)
         return `${bytes} bytes`
       })
+    case 'squash': {
+      const version = await squashVersion({ images, version: find(spec), progress, signal, now: new Date() })
+      return versionName(version)
+    }
     default:
       throw new Error(`no such work: ${spec.kind}`)
   }

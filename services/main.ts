@@ -15,6 +15,7 @@ import type { Config } from '../src/config.ts'
 import type { DryWorld } from '../src/dhcp/dry-run.ts'
 import type { Event } from '../src/events.ts'
 import { UserError } from '../src/fault.ts'
+import { needsSquash } from '../src/image/layers.ts'
 import type { Osimage } from '../src/image/osimage.ts'
 import { osimageOf } from '../src/image/osimage.ts'
 import { type ImageVersion, versionName } from '../src/image/version.ts'
@@ -230,6 +231,14 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
     const job = jobs.running(id)
     if (job && makesVersion(job) && !fault) await takeOver(job).catch(report) // before anybody hears that it is there
     await jobs.end(id, { ...(fault && { fault }), ...(result !== undefined && { result }) })
+    if (job?.kind === 'capture' && !fault) await squashLong(job.image)
+  }
+
+  /** After many captures a version has many layers: the next one has the same tree in few. */
+  async function squashLong(name: ImageName | undefined) {
+    const newest = name === undefined ? undefined : images.get(name)
+    if (newest && needsSquash(newest))
+      await jobs.start({ kind: 'squash', image: newest.name, version: newest.version })
   }
 
   async function takeOver({ node, hostKey, jumpHostKey }: Job) {

@@ -27,6 +27,7 @@ const commands: Record<string, () => Promise<Register>> = {
   lsimage: async () => (await import('./lsimage.ts')).lsimage,
   cpimage: async () => (await import('./cpimage.ts')).cpimage,
   rmimage: async () => (await import('./rmimage.ts')).rmimage,
+  squash: async () => (await import('./squash.ts')).squash,
   diff: async () => (await import('./diff.ts')).diff,
   cat: async () => (await import('./cat.ts')).cat,
   fsck: async () => (await import('./fsck.ts')).fsck,

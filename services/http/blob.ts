@@ -14,7 +14,7 @@ import { turnOf } from './turn.ts'
 type Needs = {
   address: string
   port: number
-  folders: string[] // files named by their hex digest
+  folders: Iterable<string> // of files named by their hex digest; looked through in this order
   emit: Emit
   limits?: Limits
 }
@@ -111,7 +111,7 @@ export async function startBlobServer({ address, port, folders, emit, limits = u
   }
 }
 
-async function findBlob(folders: string[], hex: string) {
+async function findBlob(folders: Iterable<string>, hex: string) {
   for (const folder of folders) {
     const path = join(folder, hex)
     const bytes = await fileBytes(path)

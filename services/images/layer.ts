@@ -4,7 +4,7 @@ import { promisify } from 'node:util'
 import { zstdDecompress } from 'node:zlib'
 import { UserError, WireError } from '../../src/fault.ts'
 import type { TarEntry } from '../../src/image/tar.ts'
-import { readTar } from '../../src/image/tar.ts'
+import { BLOCK, MAX_EXTENDED, readTar } from '../../src/image/tar.ts'
 import { FRAME_BYTES, parseSeekTable, SEEK_FOOTER, seekTableLength } from '../../src/image/zstd-frames.ts'
 
 const decompress = promisify(zstdDecompress)
@@ -50,10 +50,52 @@ export async function openLayer(path: string) {
     return plain
   }
 
+  /** The number of the frame that holds the byte at `offset`. */
+  function frameAt(offset: number): number {
+    let [low, high] = [0, frames.length]
+    while (low < high) {
+      const middle = (low + high) >> 1
+      const frame = frames[middle]!
+      if (offset < frame.offset + frame.content) high = middle
+      else low = middle + 1
+    }
+    return low
+  }
+
+  /** The archive from `offset` up to `end`. */
+  async function* between(offset: number, end: number): AsyncGenerator<Buffer> {
+    let left = end - offset
+    if (left <= 0) return
+    for await (const piece of from(offset)) {
+      yield piece.subarray(0, left)
+      left -= piece.length
+      if (left <= 0) return
+    }
+    throw new WireError(`layer: ends ${left} bytes before ${end}`)
+  }
+
+  /** All that stands before the content of the member at `offset`. */
+  async function readHeaders(offset: number): Promise<Buffer> {
+    for (let at = offset; ; ) {
+      const block = await bytesBetween(at, at + BLOCK)
+      at += BLOCK
+      if (!'xLKg'.includes(String.fromCharCode(block[156]!))) return bytesBetween(offset, at)
+      const size = Number.parseInt(block.toString('latin1', 124, 136), 8)
+      if (!(size >= 0 && size <= MAX_EXTENDED)) throw new WireError(`layer: no header at ${offset}`)
+      at += Math.ceil(size / BLOCK) * BLOCK
+    }
+  }
+
+  async function bytesBetween(offset: number, end: number): Promise<Buffer> {
+    const parts: Buffer[] = []
+    for await (const piece of between(offset, end)) parts.push(piece)
+    return Buffer.concat(parts)
+  }
+
   /** The archive from `offset` on, piece by piece. */
   async function* from(offset: number): AsyncGenerator<Buffer> {
-    let index = frames.findIndex((frame) => offset < frame.offset + frame.content)
-    if (index < 0) throw new WireError(`layer: offset ${offset} is beyond its end`)
+    let index = frameAt(offset)
+    if (index === frames.length) throw new WireError(`layer: offset ${offset} is beyond its end`)
     let skip = offset - frames[index]!.offset
     for (; index < frames.length; index++, skip = 0) yield (await frameContent(index)).subarray(skip)
   }
@@ -170,7 +212,7 @@ export async function openLayer(path: string) {
     throw new WireError(`layer: the file that is linked at ${offset} is not there`)
   }
 
-  return { readFile, streamFile, from, close: () => handle.close() }
+  return { readFile, streamFile, from, between, readHeaders, close: () => handle.close() }
 }
 
 const STEP = 65536

@@ -8,6 +8,12 @@ const MAX_FILE_LAYERS = 3
 const LAYER_BYTES = 96 << 20 // below this one more stream does not pay
 const FILE_COST = 8192 // making a file costs the target about as much as writing so many bytes
 
+/** A version of more layers is squashed by the server itself after its capture: each costs an install a stream of its own. */
+const MOST_LAYERS = 24
+
+export const needsSquash = ({ layers }: { layers: readonly unknown[] }): boolean =>
+  layers.length > MOST_LAYERS
+
 type Tree = { weight: number; files: ListedFile[]; children: Map<string, Tree> }
 const emptyTree = (): Tree => ({ weight: 0, files: [], children: new Map() })
 type Unit = { weight: number; files: ListedFile[] }

@@ -9,7 +9,7 @@ import type { FileFacts, FileType } from './compare-line.ts'
 import { relativePath } from './compare-line.ts'
 
 export const BLOCK = 512
-const MAX_EXTENDED = 4 << 20 // a pax header holds names and extended attributes: the kernel limits those to 64 KiB each
+export const MAX_EXTENDED = 4 << 20 // a pax header holds names and extended attributes: the kernel limits those to 64 KiB each
 const MAX_SPARSE_NUMBERS = 4_000_000
 
 /** One run of real data in a sparse file; everything between runs reads as zeros. */

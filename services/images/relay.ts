@@ -1,0 +1,130 @@
+// A tree laid anew: what is there in the end of any layers, in few layers of ours that do not overlap, directories last.
+// Members are taken over byte for byte; only hard links are written anew, whose first name may have gone.
+import { UserError } from '../../src/fault.ts'
+import type { FileFacts, ListedFile, Stored } from '../../src/image/compare-line.ts'
+import { planLayers } from '../../src/image/layers.ts'
+import { changeTarHeader, renderTarHeader, tarEnd } from '../../src/image/tar-write.ts'
+import type { Span, TreeEntry } from '../../src/image/tree.ts'
+import { hardLinkGroups } from '../../src/image/tree.ts'
+import type { Layer } from '../../src/image/version.ts'
+import type { LayerReader } from './layer.ts'
+import type { LayerWriter } from './layer-writer.ts'
+import { openLayerWriter } from './layer-writer.ts'
+import type { Stage } from './stage.ts'
+
+export type Member = { facts: FileFacts; stored: Stored }
+type Needs = {
+  stage: Stage
+  entries: readonly TreeEntry[]
+  /** Directories that nothing describes: made as root's, 0755; a path has its own mode when it is named here. */
+  missing: readonly { path: string; mode: number }[]
+  readers: readonly LayerReader[] // by layer
+  progress: (bytes: number) => void
+  signal: AbortSignal
+}
+/** What is written of an entry: the member at `from`, or its headers alone as a further name of `linkTo`. */
+type Copy = { entry: TreeEntry; from: Pick<Span, 'layer' | 'offset'>; end?: number; linkTo?: string }
+
+/** Layers, staged, and what their manifest says. */
+export async function relay(needs: Needs): Promise<{ layers: Layer[]; members: Member[] }> {
+  const { stage, entries, missing, signal, progress } = needs
+  const copies = copiesOf(entries)
+  const target = targetsOf(copies.map(({ entry }) => entry))
+  const count = Math.max(0, ...target.values()) + 1
+  const members: Member[] = []
+  const writers: LayerWriter[] = []
+  try {
+    while (writers.length < count) writers.push(await openLayerWriter(stage))
+    const put = (entry: TreeEntry, layer: number) =>
+      members.push({
+        facts: entry.facts,
+        stored: { ...entry.stored, layer, offset: writers[layer]!.position() },
+      })
+    for (const copy of copies) {
+      signal.throwIfAborted()
+      const layer = target.get(copy.entry.facts.path)!
+      put(copy.entry, layer)
+      const before = writers[layer]!.position()
+      await copyMember(needs, copy, writers[layer]!)
+      progress(writers[layer]!.position() - before)
+    }
+    const last = writers[count - 1]!
+    for (const { path, mode } of missing) {
+      members.push(directoryAt(path, mode, { layer: count - 1, offset: last.position() }))
+      await last.write(renderTarHeader({ path, type: 'directory', mode }))
+    }
+    return { layers: await finish(writers, members), members }
+  } finally {
+    await Promise.allSettled(writers.map((writer) => writer.close()))
+  }
+}
+
+/** In the order in which they lie in the sources: each frame is decompressed once, and a file comes before its links. */
+function copiesOf(entries: readonly TreeEntry[]): Copy[] {
+  const links = new Map<TreeEntry, string>()
+  for (const [first, ...others] of hardLinkGroups(entries))
+    for (const other of others) links.set(other, first!.facts.path)
+  return entries
+    .map((entry): Copy => {
+      const linkTo = links.get(entry)
+      const { layer, offset } = entry.stored
+      return linkTo === undefined
+        ? { entry, from: entry.content, end: entry.content.end }
+        : { entry, from: { layer, offset }, linkTo }
+    })
+    .sort((a, b) => a.from.layer - b.from.layer || a.from.offset - b.from.offset)
+}
+
+/** By path, the number of the layer that it goes into; directories into the last. */
+function targetsOf(entries: readonly TreeEntry[]): Map<string, number> {
+  const names = new Map<string, number>()
+  const keyOf = ({ content }: TreeEntry) => `${content.layer} ${content.offset}`
+  for (const entry of entries) names.set(keyOf(entry), (names.get(keyOf(entry)) ?? 0) + 1)
+  const files = entries.map(
+    (entry): ListedFile => ({
+      ...entry.facts,
+      ctimeNs: '0',
+      inode: keyOf(entry),
+      links: names.get(keyOf(entry))!,
+    }),
+  )
+  return new Map(
+    planLayers(files).flatMap((layer, i) => layer.map(({ path }): [string, number] => [path, i])),
+  )
+}
+
+async function copyMember({ readers }: Needs, { entry, from, end, linkTo }: Copy, writer: LayerWriter) {
+  const reader = readers[from.layer]!
+  const { path } = entry.facts
+  if (linkTo !== undefined) {
+    const headers = await reader.readHeaders(from.offset)
+    return writer.write(changeTarHeader(headers, { hardLinkTo: linkTo }))
+  }
+  const { layer, offset } = entry.stored
+  let at = from.offset
+  if (layer !== from.layer || offset !== from.offset) {
+    // Its first name has gone: this one takes the content over.
+    const headers = await reader.readHeaders(at)
+    await writer.write(changeTarHeader(headers, { path }))
+    at += headers.length
+  }
+  for await (const chunk of reader.between(at, end!)) await writer.write(chunk)
+}
+
+const directoryAt = (path: string, mode: number, stored: Stored): Member => ({
+  facts: { type: 'd', mode: mode.toString(8), uid: 0, gid: 0, path },
+  stored,
+})
+
+async function finish(writers: readonly LayerWriter[], members: readonly Member[]): Promise<Layer[]> {
+  const layers: Layer[] = []
+  for (const [i, writer] of writers.entries()) {
+    await writer.write(tarEnd())
+    const { blob, diffId, tarBytes } = await writer.end()
+    const { digest, bytes } = blob
+    const entryCount = members.filter(({ stored }) => stored.layer === i).length
+    layers.push({ digest, bytes, diffId, tarBytes, entryCount, directories: i === writers.length - 1 })
+  }
+  if (layers.length === 0) throw new UserError('there is nothing in it', { what: 'no file and no directory' })
+  return layers
+}
