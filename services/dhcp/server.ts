@@ -127,7 +127,7 @@ export async function startDhcp(needs: DhcpNeeds) {
     if (request.mac === lookingMac) return
     if (clientKey(bytes) === undefined && !floods.allow(request.mac, performance.now()))
       return flooded(request.mac)
-    const network = networkOf(request, heard.arrival, networks)
+    const network = networkOf(request, { ...heard.arrival, from: heard.peer.address }, networks)
     if ('kind' in network) return say.ignored(network.why, { mac: request.mac })
     if (isFromOutside(heard))
       return say.ignored(`asks from ${heard.peer.address}, outside of our networks`, { mac: request.mac })

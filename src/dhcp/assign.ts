@@ -69,10 +69,11 @@ export function rightTo(
     return subnetContains(network.subnet, asked) ? 'unknown' : 'no' // it has come here from another network
   }
   if (!network.pool) return 'unknown'
-  const wish = { mac, wanted: asked, now, reserved: reservedIn(mac, context) }
+  const wasOffered = options.serverId !== undefined
+  const wish = { mac, wanted: asked, now, reserved: reservedIn(mac, context), wasOffered }
   const lease = leases.get(mac)
   // A selecting client names us: we offered this address, though the hold may be lost by a restart.
-  const known = lease ? lease.address === asked : options.serverId !== undefined
+  const known = lease ? lease.address === asked : wasOffered
   if (known && leases.mayHave(network.pool, wish)) return 'yes'
-  return lease || node || options.serverId !== undefined ? 'no' : 'unknown'
+  return lease || node || wasOffered ? 'no' : 'unknown'
 }

@@ -1,7 +1,7 @@
 // Lease rules. One address per MAC and one MAC per address; never by option 61: firmware, iPXE, ramdisk and the
 // installed system of one machine send four different ones.
-import { type Ipv4, ipv4ToNumber, type Mac } from '../address.ts'
-import type { AddressRange } from '../node/network.ts'
+import type { Ipv4, Mac } from '../address.ts'
+import { type AddressRange, inRange } from '../node/network.ts'
 import { type FreeAddresses, makeFreeAddresses } from './free-addresses.ts'
 
 /** `held`: offered, not yet asked for. `released` and run-out leases keep their address for their MAC until it is needed. */
@@ -21,6 +21,10 @@ export type LeaseEvent =
 
 /** Long enough for every firmware's choice among offers (EDK2 waits up to 32 s), short enough for a small pool. */
 const HOLD_MS = 40_000
+/** Of a pool that is used up the oldest hold gives way after this: made-up MACs never ask for what they were offered. */
+const YIELD_MS = 10_000
+/** So many holds, the oldest ones, are looked at for one that gives way. */
+const MOST_LOOKED = 64
 const QUARANTINE_MS = 600_000
 
 /** The lease of one MAC after an event; `undefined`: there is none. */
@@ -66,12 +70,21 @@ export type LeaseView = {
   mayHave(pool: AddressRange, wish: Wish & { wanted: Ipv4 }): boolean
 }
 /** `reserved`: addresses of the pool that are somebody's by configuration. */
-export type Wish = { mac: Mac; wanted: Ipv4 | undefined; now: number; reserved(address: Ipv4): boolean }
+export type Wish = {
+  mac: Mac
+  wanted: Ipv4 | undefined
+  now: number
+  reserved(address: Ipv4): boolean
+  /** It asks for what we have offered it. */
+  wasOffered?: boolean
+}
 
 /** All leases in memory, at most one record an address: bounded by the pools and the known nodes. */
 export function makeLeaseTable(records: Iterable<Lease> = []) {
   const byMac = new Map<Mac, Lease>()
   const byAddress = new Map<Ipv4, Lease>()
+  /** Those that were only offered, the oldest first. */
+  const held = new Map<Mac, Lease>()
   /** By the pool's first address, for pools that are asked for addresses. */
   const freeOf = new Map<Ipv4, FreeAddresses>()
   for (const lease of records) put(lease)
@@ -81,6 +94,7 @@ export function makeLeaseTable(records: Iterable<Lease> = []) {
     forget(before)
     forget(byAddress.get(lease.address))
     byAddress.set(lease.address, lease)
+    if (lease.state === 'held') held.set(lease.mac, lease)
     // A declined address is nobody's: its MAC must get another one.
     if (lease.state !== 'declined') byMac.set(lease.mac, lease)
     if (before && before.address !== lease.address) noteFree(before.address)
@@ -89,6 +103,7 @@ export function makeLeaseTable(records: Iterable<Lease> = []) {
   function forget(lease: Lease | undefined) {
     if (!lease) return
     byAddress.delete(lease.address)
+    if (held.get(lease.mac) === lease) held.delete(lease.mac)
     if (byMac.get(lease.mac) === lease) byMac.delete(lease.mac)
   }
   function noteFree(address: Ipv4) {
@@ -115,7 +130,11 @@ export function makeLeaseTable(records: Iterable<Lease> = []) {
     return lease.mac === mac && lease.state !== 'declined' ? 0 : lease.until
   }
   const mayHave = (pool: AddressRange, wish: Wish & { wanted: Ipv4 }) =>
-    inRange(pool, wish.wanted) && takenUntil(wish.wanted, wish) === 0
+    inRange(pool, wish.wanted) &&
+    (takenUntil(wish.wanted, wish) === 0 || (wish.wasOffered === true && isOnlyHeld(wish)))
+  /** It gave way to a later offer, and is asked for first. */
+  const isOnlyHeld = ({ wanted, reserved }: Wish & { wanted: Ipv4 }) =>
+    byAddress.get(wanted)?.state === 'held' && !reserved(wanted)
 
   function choose(pool: AddressRange, wish: Wish): Ipv4 | undefined {
     const own = byMac.get(wish.mac)?.address
@@ -124,7 +143,19 @@ export function makeLeaseTable(records: Iterable<Lease> = []) {
     const free = freeOf.get(pool.from) ?? makeFreeAddresses(pool)
     freeOf.set(pool.from, free)
     const until = (address: Ipv4) => takenUntil(address, wish)
-    return free.find(wish.mac, wish.now, { until, isKnown: (address) => byAddress.has(address) })
+    return (
+      free.find(wish.mac, wish.now, { until, isKnown: (address) => byAddress.has(address) }) ??
+      oldestHeld(pool, wish)
+    )
+  }
+
+  function oldestHeld(pool: AddressRange, { now, reserved }: Wish): Ipv4 | undefined {
+    let looked = 0
+    for (const { address, until } of held.values()) {
+      if (until - now > HOLD_MS - YIELD_MS || ++looked > MOST_LOOKED) return undefined
+      if (inRange(pool, address) && !reserved(address)) return address
+    }
+    return undefined
   }
 
   /** The machine that has the address now. */
@@ -145,6 +176,3 @@ export function makeLeaseTable(records: Iterable<Lease> = []) {
   }
 }
 export type LeaseTable = ReturnType<typeof makeLeaseTable>
-
-const inRange = ({ from, to }: AddressRange, address: Ipv4): boolean =>
-  ipv4ToNumber(address) >= ipv4ToNumber(from) && ipv4ToNumber(address) <= ipv4ToNumber(to)

@@ -2,7 +2,6 @@
 import type { Ipv4, Subnet } from '../address.ts'
 import {
   ipv4FromNumber,
-  ipv4ToNumber,
   parseCardAddress,
   parseImageName,
   parseIpv4,
@@ -26,7 +25,7 @@ import {
 } from '../attribute.ts'
 import { UserError } from '../fault.ts'
 import { secretField } from '../secret.ts'
-import type { AddressRange, Network } from './network.ts'
+import { inRange, type Network } from './network.ts'
 import { type Node, netboots } from './node.ts'
 import {
   account,
@@ -155,12 +154,9 @@ function whyTaken(ip: Ipv4, { subnet, address, gateway, pool }: Network): string
   if (ip === address) return "the server's own address"
   if (ip === gateway) return "the gateway's address"
   // An address of the pool may be leased to a stranger right now.
-  if (pool && inRange(ip, pool)) return `in the pool ${pool.from}-${pool.to}`
+  if (pool && inRange(pool, ip)) return `in the pool ${pool.from}-${pool.to}`
   return undefined
 }
-
-const inRange = (ip: Ipv4, { from, to }: AddressRange) =>
-  ipv4ToNumber(ip) >= ipv4ToNumber(from) && ipv4ToNumber(ip) <= ipv4ToNumber(to)
 
 /** `10.0.0.0/24` */
 export const subnetText = ({ base, prefix }: Subnet): string => `${ipv4FromNumber(base)}/${prefix}`

@@ -1,8 +1,11 @@
 // A network as the configuration file describes it: the only place where networks come from.
-import type { Ipv4, Subnet } from '../address.ts'
+import { type Ipv4, ipv4ToNumber, type Subnet } from '../address.ts'
 
 /** First and last address of a range, both included. */
 export type AddressRange = { from: Ipv4; to: Ipv4 }
+
+export const inRange = ({ from, to }: AddressRange, address: Ipv4): boolean =>
+  ipv4ToNumber(address) >= ipv4ToNumber(from) && ipv4ToNumber(address) <= ipv4ToNumber(to)
 
 export type Network = {
   /** The device that hears its broadcasts; a subnet that is reached through relays has none. */
@@ -20,6 +23,9 @@ export type Network = {
   dns?: Ipv4[]
   domain?: string
   ntp?: Ipv4[]
-  /** Relays whose own address is in none of our subnets (RFC 3527 link selection). */
+  /**
+   * Relays whose own address is in none of our subnets (RFC 3527 link selection), and those that relay for a network that we
+   * hear ourselves from outside of it.
+   */
   relays?: Ipv4[]
 }

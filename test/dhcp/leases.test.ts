@@ -76,6 +76,28 @@ test('each MAC gets an address of its own until the pool is used up, then none',
   expect(table.choose(pool, wish(macs[3]!, undefined, now + 300_001))).toBeDefined()
 })
 
+test('a pool that made-up machines hold: the oldest offer gives way, and who asks for what it was offered gets it', () => {
+  const table = makeLeaseTable()
+  const offer = (who: Mac, at: number) => {
+    const address = table.choose(pool, wish(who, undefined, at))
+    if (address) table.apply({ type: 'offer', mac: who, address, now: at })
+    return address
+  }
+  const ask = (who: Mac, wanted: Ipv4, at: number) =>
+    table.mayHave(pool, { ...wish(who, undefined, at), wanted, wasOffered: true })
+  const [real, made1, made2, late, thief] = macs as [Mac, Mac, Mac, Mac, Mac]
+  const its = offer(real, now)!
+  offer(made1, now + 1)
+  offer(made2, now + 2)
+  expect(offer(late, now + 9000)).toBeUndefined() // firmware may still choose
+  expect(offer(late, now + 10_001)).toBe(its)
+  expect(ask(real, its, now + 11_000)).toBe(true)
+  expect(table.mayHave(pool, { ...wish(thief, undefined, now + 11_000), wanted: its })).toBe(false)
+  table.apply({ type: 'ack', mac: real, address: its, now: now + 11_000, seconds: 300 })
+  expect([ask(late, its, now + 12_000), table.get(late)]).toEqual([false, undefined])
+  expect(offer(late, now + 12_000)).not.toBe(its)
+})
+
 test('a release makes room at once', () => {
   const table = makeLeaseTable()
   for (const who of macs.slice(0, 3))

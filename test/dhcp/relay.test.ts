@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { parseSubnet } from '../../src/address.ts'
+import { capture } from './captures.ts'
 import { openLan, type Running, type Server, startServer, until } from './lan.ts'
 
 const lan = openLan('relay', ['server', 'relay', 'far'] as const)
@@ -90,6 +91,19 @@ test('an address behind the relay that somebody uses is found by its "port unrea
   expect(client.said()).toMatch(/bound ip=10.79.0.101/)
   lan.ip('far', 'addr', 'flush', 'dev', 'f0')
   lan.ip('far', 'link', 'set', 'f0', 'address', macs.f0)
+})
+
+test('a machine of another network that says it is a relay spends no address of this one', async () => {
+  const made = capture('udhcpc-discover')
+  made.set([10, 77, 0, 253], 24)
+  writeFileSync(join(lan.folder, 'made'), made)
+  lan.address('far', 'f1', '10.80.0.66/24')
+  const send = `
+    const socket = require('dgram').createSocket('udp4')
+    socket.bind(67, '10.80.0.66', () => socket.send(require('fs').readFileSync(process.argv[1]), 67, '10.80.0.1', () => socket.close()))`
+  await lan.run('far', [process.execPath, '-e', send, join(lan.folder, 'made')])
+  await until(() => server.seen('dhcp.ignore').some(({ why }) => /^relayed by 10.80.0.66, which/.test(why)))
+  lan.ip('far', 'addr', 'flush', 'dev', 'f1')
 })
 
 test("each interface is its own network; a node of another network is not answered, nor an interface that is nobody's", async () => {

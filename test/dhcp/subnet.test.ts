@@ -19,20 +19,21 @@ const relayed: Network = {
   address: network.address,
   relays: [ip('192.168.9.9')],
 }
-const networks = [network, other, relayed]
-const here: Arrival = { network, unicast: false }
-const toUs: Arrival = { network, unicast: true }
+const networks = [pooled, other, relayed]
+const here: Arrival = { network: pooled, unicast: false }
+const toUs: Arrival = { network: pooled, unicast: true }
+const by = (from: string): Arrival => ({ ...toUs, from: ip(from) })
 const select = (...bytes: number[]) => ({ relayInfo: Buffer.of(5, 4, ...bytes) })
 
 type Row = [what: string, options: Options, header: Partial<Packet>, arrival: Arrival, is: Network | RegExp]
 const rows: Row[] = [
-  ['a broadcast is of its interface', {}, {}, here, network],
+  ['a broadcast is of its interface', {}, {}, here, pooled],
   [
     "a broadcast is of its interface, whatever the client's old address says",
     {},
     { ciaddr: ip('10.78.0.5') },
     here,
-    network,
+    pooled,
   ],
   ['giaddr chooses the network', {}, { giaddr: ip('10.79.0.254') }, toUs, relayed],
   ['giaddr counts more than the interface', {}, { giaddr: ip('10.78.0.254') }, here, other],
@@ -58,9 +59,27 @@ const rows: Row[] = [
     toUs,
     /not in relays/,
   ],
-  ['link selection without a relay is nothing', select(10, 79, 0, 0), {}, here, network],
+  ['a relay sends from its side towards us', {}, { giaddr: ip('10.79.0.254') }, by('10.77.0.253'), relayed],
+  [
+    'a machine of one network does not speak for another one that we hear ourselves',
+    {},
+    { giaddr: ip('10.78.0.254') },
+    by('10.77.0.66'),
+    /relayed by 10.77.0.66, which is no relay of that network/,
+  ],
+  ['a relay of the network itself does', {}, { giaddr: ip('10.78.0.254') }, by('10.78.0.253'), other],
+  [
+    'who got its address from a pool relays nothing',
+    {},
+    { giaddr: ip('10.79.0.254') },
+    by('10.77.0.105'),
+    /relayed by 10.77.0.105/,
+  ],
+  ['nor does who has no address', {}, { giaddr: ip('10.79.0.254') }, by('0.0.0.0'), /relayed by 0.0.0.0/],
+  ['but one that is named in relays', {}, { giaddr: ip('10.79.0.254') }, by('192.168.9.9'), relayed],
+  ['link selection without a relay is nothing', select(10, 79, 0, 0), {}, here, pooled],
   ['a client behind a relay renews by itself', {}, { ciaddr: ip('10.79.0.5') }, toUs, relayed],
-  ['a client that came from elsewhere', {}, { ciaddr: ip('192.168.1.5') }, toUs, network],
+  ['a client that came from elsewhere', {}, { ciaddr: ip('192.168.1.5') }, toUs, pooled],
   [
     'sent to an address that only relays use',
     {},
