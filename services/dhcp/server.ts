@@ -14,6 +14,7 @@ import { clientKey, makeFloods } from '../../src/dhcp/floods.ts'
 import { makeHeard } from '../../src/dhcp/heard.ts'
 import { makeLine } from '../../src/dhcp/line.ts'
 import { NO_ADDRESS, parsePacket, serializePacket } from '../../src/dhcp/packet.ts'
+import { rehearse } from '../../src/dhcp/rehearsal.ts'
 import type { Answer } from '../../src/dhcp/reply.ts'
 import { type Ignore, ignore, type Request, readRequest, roomFor } from '../../src/dhcp/request.ts'
 import { isLooking, twinAnswer } from '../../src/dhcp/rogue.ts'
@@ -61,6 +62,14 @@ const PROXY_WARNING =
 const lineLimits = { mostBytes: 16 << 20 }
 const AT_ONCE = 32
 
+/** Exchanges, until the compiler has done its part. */
+const REHEARSED = 4000
+
+/** In pieces: the process has other things to start. */
+async function rehearseNow() {
+  for (const _ of rehearse(REHEARSED)) await new Promise((done) => setImmediate(done))
+}
+
 /** How a packet came in. */
 type Heard = Pick<Listener, 'arrival' | 'port'> & { peer: Destination }
 
@@ -87,6 +96,7 @@ export async function startDhcp(needs: DhcpNeeds) {
   const lookingMac = makeLookingMac()
   for (const { mode, subnet } of networks)
     if (mode === 'proxy') say.warn(`${subnetText(subnet)}: ${PROXY_WARNING}`)
+  await rehearseNow()
   const watch = await startWatch({ networks, mac: lookingMac, ports, onlyTell: coexist || restarted, say })
   const handed = await openHanded(descriptors)
   const { listeners, sender, close } = await openListeners(networks, ports, handed)
