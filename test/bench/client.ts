@@ -48,8 +48,8 @@ export type Exchanges = { rate: number; count: number; share: number }
 type Load = { rate: number; seconds: number; machines: number }
 
 /** A steady rate of exchanges, whatever the server answers, from made-up machines behind a relay. */
-export async function perfdhcp(lan: Lan, load: Load): Promise<Exchanges> {
-  const text = await runPerfdhcp(lan, load)
+async function exchanges(lan: Lan, command: string[], load: Load): Promise<Exchanges> {
+  const text = await run(lan, command, load)
   const [begun = 0] = numbersAfter(text, 'sent packets: ')
   const [, finished = 0] = numbersAfter(text, 'received packets: ')
   const [rate = 0] = numbersAfter(text, 'Rate: ')
@@ -57,17 +57,30 @@ export async function perfdhcp(lan: Lan, load: Load): Promise<Exchanges> {
 }
 
 /** Milliseconds until the answer that 99 of 100 packets have got. */
-export async function perfdhcpP99(lan: Lan, load: Load): Promise<number> {
-  const text = await runPerfdhcp(lan, load, '-x', 't')
+async function p99(lan: Lan, command: string[], load: Load): Promise<number> {
+  const text = await run(lan, command, load, '-x', 't')
   const waits = [...text.matchAll(/^sent \/ received: ([\d.]+) \/ ([\d.]+)$/gm)]
     .map(([, sent, received]) => Number(received) - Number(sent))
     .sort((a, b) => a - b)
   return 1000 * (waits[Math.floor(waits.length * 0.99)] ?? Number.NaN)
 }
 
-async function runPerfdhcp(lan: Lan, load: Load, ...more: string[]): Promise<string> {
+/** perfdhcp with room for the answers to all of its machines. It is built into `folder`. */
+export function makePerfdhcp(lan: Lan, folder: string) {
+  const library = join(folder, 'wide-socket.so')
+  const source = join(import.meta.dirname, 'wide-socket.c')
+  execFileSync('gcc', ['-O2', '-shared', '-fPIC', '-o', library, source], { stdio: 'inherit' })
+  const command = ['env', `LD_PRELOAD=${library}`, 'perfdhcp']
+  return {
+    exchanges: (load: Load) => exchanges(lan, command, load),
+    p99: (load: Load) => p99(lan, command, load),
+  }
+}
+export type Perfdhcp = ReturnType<typeof makePerfdhcp>
+
+async function run(lan: Lan, command: string[], load: Load, ...more: string[]): Promise<string> {
   const { rate, seconds, machines } = load
-  const argv = ['perfdhcp', '-4', '-l', devices.client, '-r', rate, '-R', machines, '-p', seconds, ...more]
+  const argv = [...command, '-4', '-l', devices.client, '-r', rate, '-R', machines, '-p', seconds, ...more]
   const text = await output(lan.inClient([...argv.map(String), serverAddress]), seconds + 20)
   if (!text.includes('***Rate statistics***')) throw new Error(`perfdhcp says: ${text.slice(0, 500)}`)
   return text

@@ -2,8 +2,7 @@
 // ordinary rate, and how long a rack of 10,000 machines waits that is switched on at once.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { cpuOf } from './accounting.ts'
-import { makeRack, perfdhcp, perfdhcpP99 } from './client.ts'
-import type { Lan } from './lan.ts'
+import { makePerfdhcp, makeRack, type Perfdhcp } from './client.ts'
 import { sysclone } from './ours.ts'
 import { type Contestant, peers } from './peers.ts'
 import type { Running } from './process.ts'
@@ -22,11 +21,12 @@ const KEPT_UP = 0.99
 export async function dhcpRate(ground: Ground) {
   heading('DHCP, durable leases: exchanges by perfdhcp')
   const contestants = [ours, peers.kea, peers.keaThreads, peers.dnsmasq]
+  const perfdhcp = makePerfdhcp(ground.lan, ground.work)
   const found = await takeTurns(contestants, ROUNDS, async (contestant) => {
     const server = await contestant.start(ground.site())
     try {
-      const { rate, cpu } = await sustained(ground.lan, server)
-      const p99 = await perfdhcpP99(ground.lan, { rate: 1000, seconds: 2, machines: MACHINES })
+      const { rate, cpu } = await sustained(perfdhcp, server)
+      const p99 = await perfdhcp.p99({ rate: 1000, seconds: 2, machines: MACHINES })
       return { rate, cpu, p99 }
     } finally {
       await server.stop()
@@ -48,10 +48,10 @@ export async function dhcpRate(ground: Ground) {
 }
 
 /** The highest rate that is kept up, and the microseconds of CPU that one exchange costs there. */
-async function sustained(lan: Lan, { pids }: Running) {
+async function sustained(perfdhcp: Perfdhcp, { pids }: Running) {
   const measure = async (rate: number, seconds: number) => {
     const before = cpuOf(pids)
-    const { count, share, rate: reached } = await perfdhcp(lan, { rate, seconds, machines: MACHINES })
+    const { count, share, rate: reached } = await perfdhcp.exchanges({ rate, seconds, machines: MACHINES })
     await sleep(200) // what is still on its way belongs to this rate
     return { rate: reached, share, cpu: ((cpuOf(pids) - before) / Math.max(1, count)) * 1e6 }
   }
