@@ -21,6 +21,7 @@ import { type Joined, openJoined } from './http/joined.ts'
 import { openPublished } from './http/published.ts'
 import { bootfilePath } from './loaders/blobs.ts'
 import { loadBootfiles } from './loaders/build.ts'
+import { goFirst } from './priority.ts'
 import { type LeaseRow, type Parent, runChild, type ToBoot } from './process.ts'
 import { openRecorder, type Recorder } from './record/recorder.ts'
 import { type Pool, startPool } from './tftp/pool.ts'
@@ -40,6 +41,7 @@ type World = {
 }
 
 runChild(async ({ config, coexist, restarted, handed }, parent) => {
+  goFirst()
   const bootfiles = await loadBootfiles(config.stateDir)
   await mkdir(config.stateDir, { recursive: true })
   const leases = await openLeases(join(config.stateDir, 'leases.journal'))

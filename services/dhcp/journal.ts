@@ -1,6 +1,7 @@
-// The lease journal: append-only lines; all records that come while the disk is busy are one write, which ends when it is
-// on the disk (O_DSYNC: one call, where write and fdatasync would be two). Memory is the truth; this is what a restart
-// begins with.
+// The lease journal: lines, one behind the other; all records that come while the disk is busy are one write, which ends
+// when it is on the disk (O_DSYNC: one call, where write and fdatasync would be two). The file has zeros ahead of them, so
+// that a record changes nothing but bytes: a file that grows waits for the file system's journal, and with it for whatever
+// images are being written to the same disk. Memory is the truth; this is what a restart begins with.
 import { constants, write as writeTo } from 'node:fs'
 import { type FileHandle, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
@@ -14,8 +15,11 @@ import type { Lease, LeaseState } from '../../src/dhcp/leases.ts'
  */
 const busy = { records: 8, ms: 2 }
 
-const { O_APPEND, O_CREAT, O_DSYNC, O_WRONLY } = constants
-const APPEND_DURABLY = O_WRONLY | O_APPEND | O_CREAT | O_DSYNC
+/** Zeros that are written at once: some 5000 records fit. */
+const AHEAD_BYTES = 256 << 10
+
+const { O_CREAT, O_DSYNC, O_WRONLY } = constants
+const WRITE_DURABLY = O_WRONLY | O_CREAT | O_DSYNC
 
 /** The file is written anew when it has grown by this much and is several times as long as it need be. */
 const COMPACT_BYTES = 16 << 20
@@ -29,16 +33,22 @@ type Options = {
   /** What the file needs to have, for when it is written anew. */
   live(): Lease[]
   compactBytes?: number
+  aheadBytes?: number
 }
 
 /** Reads and compacts the journal at `path`, then takes records. `dropped` counts lines that could not be read. */
-export async function openJournal(path: string, { keep, live, compactBytes = COMPACT_BYTES }: Options) {
-  const { leases: read, dropped } = parseJournal(await readIfThere(path))
+export async function openJournal(
+  path: string,
+  { keep, live, compactBytes = COMPACT_BYTES, aheadBytes = AHEAD_BYTES }: Options,
+) {
+  const text = withoutZeros(await readIfThere(path))
+  const { leases: read, dropped } = parseJournal(text)
   const leases = keep ? read.filter(keep) : read
   let { file, size, cut } = await replaceFile(path, leases).then(
     (replaced) => ({ ...replaced, cut: false }),
-    (error) => goOn(path, error),
+    (error) => goOn(path, text.length, error),
   )
+  let ahead = size // the file has bytes up to here
   const limit = () => Math.max(size + compactBytes, COMPACT_FACTOR * size)
   let compactAt = limit()
   let group: { text: string; records: number; written: Promise<void> } | undefined
@@ -73,6 +83,7 @@ export async function openJournal(path: string, { keep, live, compactBytes = COM
     try {
       const old = file
       ;({ file, size } = await replaceFile(path, live()))
+      ahead = size
       compactAt = limit()
       await old.close()
     } catch {
@@ -81,25 +92,39 @@ export async function openJournal(path: string, { keep, live, compactBytes = COM
   }
   async function write(text: string) {
     // A failed write may have left half a line: the newline in front ends it, so that it costs no later record.
-    const whole = cut ? `\n${text}` : text
+    const whole = Buffer.from(cut ? `\n${text}` : text, 'latin1')
+    const at = size
     cut = true
-    await writeAll(file, Buffer.from(whole, 'latin1'))
+    size += whole.length // when it fails too: what it has left behind stays as it is
+    if (size > ahead) await writeZeros(at, whole.length + aheadBytes)
+    await writeAll(file, whole, at)
     cut = false
-    size += whole.length
+  }
+  async function writeZeros(from: number, bytes: number) {
+    try {
+      await writeAll(file, Buffer.alloc(bytes), from)
+      ahead = from + bytes
+    } catch {
+      // no room: the file grows with each record, as long as it can
+    }
   }
 
   async function close() {
     closed = true
     await last.catch(() => {})
+    if (!cut) await file.truncate(size).catch(() => {})
     await file.close()
   }
   return { leases, dropped, append, close }
 }
 export type Journal = Awaited<ReturnType<typeof openJournal>>
 
-/** The last record of each address. A line without its newline was cut by a crash: its ACK never left. */
+/**
+ * The last record of each address. A line without its newline was cut by a crash: its ACK never left. So was one with
+ * zeros in it: the disk had written a part of its group.
+ */
 export function parseJournal(text: string): { leases: Lease[]; dropped: number } {
-  const lines = text.split('\n')
+  const lines = withoutZeros(text).split('\n')
   const cut = lines.pop() !== ''
   const byAddress = new Map<string, Lease>()
   let dropped = cut ? 1 : 0
@@ -113,6 +138,12 @@ export function parseJournal(text: string): { leases: Lease[]; dropped: number }
     }
   }
   return { leases: [...byAddress.values()], dropped }
+}
+
+function withoutZeros(text: string): string {
+  let length = text.length
+  while (length > 0 && text.charCodeAt(length - 1) === 0) length--
+  return text.slice(0, length)
 }
 
 // One record: `address mac state until`
@@ -141,7 +172,7 @@ async function readIfThere(path: string): Promise<string> {
 async function replaceFile(path: string, leases: Lease[]): Promise<{ file: FileHandle; size: number }> {
   const temporary = `${path}.new`
   await rm(temporary, { force: true })
-  const file = await open(temporary, APPEND_DURABLY, 0o600)
+  const file = await open(temporary, WRITE_DURABLY, 0o600)
   try {
     let size = 0
     for (let at = 0; at < leases.length; at += PIECE) {
@@ -149,7 +180,7 @@ async function replaceFile(path: string, leases: Lease[]): Promise<{ file: FileH
         .slice(at, at + PIECE)
         .map(serializeLease)
         .join('')
-      await writeAll(file, Buffer.from(text, 'latin1'))
+      await writeAll(file, Buffer.from(text, 'latin1'), size)
       size += text.length
     }
     await rename(temporary, path)
@@ -162,9 +193,9 @@ async function replaceFile(path: string, leases: Lease[]): Promise<{ file: FileH
 }
 
 /** Without room for a new file, as on a full disk, the old one goes on: nodes still boot. Its last line may be cut. */
-async function goOn(path: string, why: unknown): Promise<{ file: FileHandle; size: number; cut: boolean }> {
-  const file = await open(path, APPEND_DURABLY, 0o600).catch(() => Promise.reject(why))
-  return { file, size: (await file.stat()).size, cut: true }
+async function goOn(path: string, size: number, why: unknown) {
+  const file = await open(path, WRITE_DURABLY, 0o600).catch(() => Promise.reject(why))
+  return { file, size, cut: true }
 }
 
 /** The new name is there already: what fails here must not send the next records to the file that has lost its name. */
@@ -174,13 +205,15 @@ async function syncFolder(path: string) {
 }
 
 /** The kernel may take a part, as when the disk becomes full. FileHandle's own way costs several times the CPU. */
-async function writeAll({ fd }: FileHandle, bytes: Buffer): Promise<void> {
-  for (let at = 0; at < bytes.length; ) at += await writeSome(fd, bytes.subarray(at))
+async function writeAll({ fd }: FileHandle, bytes: Buffer, position: number): Promise<void> {
+  let done = 0
+  while (done < bytes.length) done += await writeSome(fd, bytes, done, position + done)
 }
 
-const writeSome = (fd: number, bytes: Buffer) =>
+const writeSome = (fd: number, bytes: Buffer, from: number, position: number) =>
   new Promise<number>((resolve, reject) => {
-    writeTo(fd, bytes, (error, count) => (error ? reject(error) : resolve(count)))
+    const told = (error: unknown, count: number) => (error ? reject(error) : resolve(count))
+    writeTo(fd, bytes, from, bytes.length - from, position, told)
   })
 
 /** What came in with the same packets is taken along. */

@@ -63,6 +63,35 @@ test('a cut record is followed by good ones after the restart', async () => {
   expect(parseJournal(readFileSync(path, 'latin1'))).toEqual({ leases: [lease(1), lease(3)], dropped: 0 })
 })
 
+test('a group of which the disk has written only a part: its torn records are dropped, whatever they look like', () => {
+  const [first, last] = ['10.0.0.1 52:54:00:00:00:01 bound 1001\n', '10.0.0.4 52:54:00:00:00:04 bound 1004\n']
+  const torn = '110.0.0.2 52:54:00:00:00:02 bound 1002\n10.0.0.3 52:54:00:00:00:03 bound 1003\n'
+  for (let from = 1; from < torn.length; from++) {
+    const head = parseJournal(`${first}${torn.slice(0, from).padEnd(torn.length, '\0')}${last}\0\0\0`)
+    const tail = parseJournal(`${first}${torn.slice(from).padStart(torn.length, '\0')}${last}\0\0\0`)
+    for (const { leases } of [head, tail]) {
+      const whole = new Set(['10.0.0.1', '110.0.0.2', '10.0.0.3', '10.0.0.4'])
+      expect(leases[0]).toEqual(lease(1))
+      expect(leases.filter(({ address, until }) => !whole.has(address) || until < 1001)).toEqual([])
+    }
+  }
+})
+
+test('a record changes nothing of the file but bytes; a journal that is closed ends with its last record', async () => {
+  const path = join(folder, 'ahead')
+  const journal = await openJournal(path, { live: () => [], aheadBytes: 4096 })
+  const sizes = new Set<number>()
+  for (let round = 0; round < 200; round++) {
+    await journal.append(lease(1, { until: 1000 + round }))
+    sizes.add(statSync(path).size)
+  }
+  expect(sizes.size).toBeLessThanOrEqual(3) // of some 7,600 bytes
+  await journal.close()
+  const text = readFileSync(path, 'latin1')
+  expect(text).not.toContain('\0')
+  expect(parseJournal(text)).toEqual({ leases: [lease(1, { until: 1199 })], dropped: 0 })
+})
+
 test('damaged lines are counted and cost no other record', async () => {
   const path = join(folder, 'damaged')
   writeFileSync(path, '10.0.0.1 52:54:00:00:00:01 bound 1001\n')
@@ -122,13 +151,14 @@ test('it is written anew while it runs: its size is bounded, and every last reco
       return leases.take({ type: 'ack', mac, address, now: 1000 + round, seconds: 10 })
     })
     await Promise.all(taken)
-    sizes.push(statSync(path).size)
+    sizes.push(readFileSync(path, 'latin1').replace(/\0+$/, '').length)
   }
   // Read as a crash would leave it: nothing was closed.
   expect(parseJournal(readFileSync(path, 'latin1')).leases.map((l) => l.until)).toEqual([
     11_299, 11_299, 11_299,
   ])
   expect(Math.max(...sizes)).toBeLessThan(3 * 4096)
+  expect(statSync(path).size).toBeLessThan((256 << 10) + 3 * 4096)
   expect(sizes.filter((size, i) => size < sizes[i - 1]!).length).toBeGreaterThan(5)
   await leases.close()
 })
