@@ -54,7 +54,7 @@ export function* rehearse(exchanges: number): Generator<void, number> {
   let replies = 0
 
   function answerTo(bytes: Buffer, now: number, node: BootNode | undefined): Ipv4 | undefined {
-    line.add({ bytes, socket: 0 })
+    line.add({ bytes, socket: 0, isNode: node !== undefined })
     const next = line.take()!.bytes
     if (!floods.allow(clientKey(next)!, now)) return undefined
     const request = readRequest(parsePacket(next))
