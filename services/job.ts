@@ -90,7 +90,7 @@ async function capture(spec: CaptureSpec, { config, emit, signal }: Tools): Prom
   const { node, host, port, user, hostKey, jump } = spec
   const script = (name: string) => readFile(join(import.meta.dirname, '../bootfiles/capture', name), 'utf8')
   const [probe, list, archive] = await Promise.all(['probe.sh', 'list.sh', 'archive.sh'].map(script))
-  const version = await captureImage({
+  const { version, isNew } = await captureImage({
     target: { node, host, port, user, hostKey, jump: jump && { ...jump, hostKey: jump.hostKey } },
     privateKey: await readFile(config.ssh.identity ?? join(config.stateDir, 'ssh', 'id_ed25519'), 'utf8'),
     image: parseImageName(spec.image),
@@ -100,5 +100,5 @@ async function capture(spec: CaptureSpec, { config, emit, signal }: Tools): Prom
     emit,
     signal,
   })
-  return versionName(version)
+  return isNew ? versionName(version) : `${versionName(version)} (nothing changed)`
 }

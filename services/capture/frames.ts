@@ -21,6 +21,17 @@ export function receivedFrames(stream: AsyncIterable<Buffer>): AsyncGenerator<La
   }
 }
 
+/** The same of what was stored, as far as it is sound: it may have been cut, and may end with a table of frames. */
+export async function* soundFrames(stream: AsyncIterable<Buffer>): AsyncGenerator<LayerFrame> {
+  const splitter = splitFrames()
+  try {
+    for await (const chunk of stream)
+      for (const zstd of splitter.push(chunk)) yield { zstd, content: await contentOf(zstd) }
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error
+  }
+}
+
 async function contentOf(zstd: Buffer): Promise<Buffer> {
   try {
     return await decompress(zstd, { maxOutputLength: FRAME_BYTES })

@@ -1,27 +1,36 @@
-// One layer: archived on the golden client, indexed while it is written into the store's staging folder.
-import { createHash } from 'node:crypto'
+// One layer: archived on the golden client, indexed while it is written into the store's staging folder. Beside it lies the
+// list of what it is made of, so that another attempt can use what a killed one has received.
+import { renameSync } from 'node:fs'
 import { Readable } from 'node:stream'
-import type { Digest } from '../../src/address.ts'
 import { UserError } from '../../src/fault.ts'
-import type { FileFacts, ListedFile, Stored } from '../../src/image/compare-line.ts'
-import { contentHash } from '../../src/image/content-hash.ts'
-import type { TarEntry } from '../../src/image/tar.ts'
-import { readTar } from '../../src/image/tar.ts'
+import { unescapePath } from '../../src/image/compare-line.ts'
+import type { Seen } from '../../src/image/rows.ts'
 import type { Report } from '../../src/image/tar-report.ts'
 import { parseReport } from '../../src/image/tar-report.ts'
 import type { Layer } from '../../src/image/version.ts'
+import { archiveEnd, renderWhiteout } from '../../src/image/whiteout.ts'
 import type { Frame } from '../../src/image/zstd-frames.ts'
 import { renderSeekTable } from '../../src/image/zstd-frames.ts'
-import type { Stage } from '../images/stage.ts'
+import type { Stage, StagedBlob } from '../images/stage.ts'
 import type { Running, Ssh } from '../remote/ssh.ts'
+import { readList } from './compare.ts'
 import type { LayerFrame } from './frames.ts'
 import { madeFrames, receivedFrames } from './frames.ts'
+import type { LayerIndex } from './layer-index.ts'
+import { indexLayer } from './layer-index.ts'
+import { readLines } from './lines.ts'
 
 const MAX_STDERR = 1 << 20
+const NAMES = 65536 // bytes of names that are sent at once
 
-/** A member with all that the manifest says of it. */
-export type Member = { facts: FileFacts; stored: Stored }
-export type CapturedLayer = { layer: Layer; path: string; members: Member[]; report: Report }
+export type CapturedLayer = {
+  layer: Layer
+  blob: StagedBlob
+  list: string // what it was to hold
+  rows: string[] // what it holds: files of rows, each in the order of paths
+  changed: string[] // names of files that were written to while they were read
+  vanished: Seen[]
+}
 
 export type LayerNeeds = {
   ssh: Ssh
@@ -29,106 +38,133 @@ export type LayerNeeds = {
   root: string
   compress: boolean // the golden client can
   stage: Stage
-  index: number
-  files: readonly ListedFile[]
-  progress: (tarBytes: number, wireBytes: number) => void // of this piece
+  number: number
+  /** Lines of the list, in the order in which they are archived; the first one says when the list was begun. */
+  list: string
+  whiteouts: string[] // files of paths
+  freshNs: string
+  progress: (moved: { tarBytes: number; wireBytes: number; entries: number }) => void // since the last time
 }
 
 export async function captureLayer(needs: LayerNeeds): Promise<CapturedLayer> {
-  const { ssh, script, root, compress, stage, files } = needs
-  const names = Buffer.from(files.map((file) => `${file.path}\0`).join(''), 'latin1')
-  const running = await ssh.runScript(script, [root, compress ? 'zstd' : 'plain'], Readable.from([names]))
-  const said = collect(running.stderr, MAX_STDERR)
-  const index = indexLayer(needs)
-  const frames = (compress ? receivedFrames : madeFrames)(running.stdout)
-  const blob = await stage.writeBlob(layerBytes(frames, index, needs.progress)).catch(preferLoss(running))
-  const [exit, stderr] = [await running.exit, await said]
-  const report = parseReport(stderr)
-  judge(report, exit)
-  const { members, diffId, tarBytes } = index.end()
-  refuseGaps(files, members, report)
-  const directories = files.some((file) => file.type === 'd')
-  const layer = {
-    digest: blob.digest,
-    bytes: blob.bytes,
+  const { ssh, script, root, compress, stage, number, whiteouts, freshNs } = needs
+  const blob = await stage.openBlob()
+  const list = `${blob.path}.list`
+  renameSync(needs.list, list)
+  const index = indexLayer({ layer: number, listed: readList(list), rows: `${blob.path}.rows`, freshNs })
+  try {
+    const running = await ssh.runScript(
+      script,
+      [root, compress ? 'zstd' : 'plain'],
+      Readable.from(namesOf(list)),
+    )
+    const said = collect(running.stderr, MAX_STDERR)
+    const frames = (compress ? receivedFrames : madeFrames)(running.stdout)
+    await writeLayer({ blob, index, progress: needs.progress }, whiteoutFrames(whiteouts), frames).catch(
+      preferLoss(running),
+    )
+    const [exit, stderr] = [await running.exit, await said]
+    const report = parseReport(stderr)
+    judge(report, exit)
+    const { skipped, ...found } = index.end()
+    refuseGaps(skipped, report)
+    const staged = await blob.end()
+    return {
+      layer: layerOf(staged, found),
+      blob: staged,
+      list,
+      rows: index.rows,
+      changed: report.changed,
+      vanished: skipped,
+    }
+  } finally {
+    index.close()
+    await blob.close()
+  }
+}
+
+/** A layer that only says what is gone. */
+export async function whiteoutLayer(
+  stage: Stage,
+  whiteouts: string[],
+): Promise<Pick<CapturedLayer, 'layer' | 'blob' | 'rows'>> {
+  const blob = await stage.openBlob()
+  const index = indexLayer({ layer: 0, listed: [], rows: `${blob.path}.rows`, freshNs: '' })
+  try {
+    const last = madeFrames(Readable.from([archiveEnd()]))
+    await writeLayer({ blob, index, progress: () => {} }, whiteoutFrames(whiteouts), last)
+    const found = index.end()
+    const staged = await blob.end()
+    return { layer: layerOf(staged, found), blob: staged, rows: [] }
+  } finally {
+    index.close()
+    await blob.close()
+  }
+}
+
+export function layerOf(staged: StagedBlob, found: Omit<ReturnType<LayerIndex['end']>, 'skipped'>): Layer {
+  const { diffId, tarBytes, entryCount, hasDirectories, whiteouts } = found
+  const { digest, bytes } = staged
+  return {
+    digest,
+    bytes,
     diffId,
     tarBytes,
-    entryCount: members.length,
-    directories,
+    entryCount,
+    directories: hasDirectories,
+    ...(whiteouts > 0 && { whiteouts }),
   }
-  return { layer, path: blob.path, members, report }
+}
+
+type Writing = {
+  blob: Awaited<ReturnType<Stage['openBlob']>>
+  index: LayerIndex
+  progress: LayerNeeds['progress']
+}
+
+/** Frames of one archive, one after the other, and the table of all of them. */
+export async function writeLayer(
+  { blob, index, progress }: Writing,
+  ...sources: AsyncIterable<LayerFrame>[]
+) {
+  const table: Frame[] = []
+  let entries = 0
+  for (const source of sources) {
+    for await (const { zstd, content } of source) {
+      index.push(content)
+      table.push({ compressed: zstd.length, content: content.length })
+      await blob.write(zstd)
+      progress({ tarBytes: content.length, wireBytes: zstd.length, entries: index.entries() - entries })
+      entries = index.entries()
+    }
+  }
+  if (table.length > 0) await blob.write(renderSeekTable(table))
+}
+
+/** Names, each ended by NUL, as tar -T --null reads them. */
+function* namesOf(list: string): Generator<Buffer> {
+  let names = ''
+  for (const { path } of readList(list)) {
+    names += `${unescapePath(path)}\0`
+    if (names.length < NAMES) continue
+    yield Buffer.from(names, 'latin1')
+    names = ''
+  }
+  yield Buffer.from(names, 'latin1')
+}
+
+/** An archive without an end, in frames of its own: that of the golden client follows it. */
+function whiteoutFrames(files: string[]): AsyncIterable<LayerFrame> {
+  function* members() {
+    for (const file of files) for (const path of readLines(file)) yield renderWhiteout(path)
+  }
+  return madeFrames(Readable.from(members()))
 }
 
 /** When the connection breaks, its own fault says more than what a cut stream looks like. */
 const preferLoss = (running: Running) => async (error: unknown) => {
   if ((error as NodeJS.ErrnoException).code === 'ERR_STREAM_PREMATURE_CLOSE') await running.exit
   throw error
-}
-
-async function* layerBytes(
-  frames: AsyncIterable<LayerFrame>,
-  index: ReturnType<typeof indexLayer>,
-  progress: LayerNeeds['progress'],
-) {
-  const table: Frame[] = []
-  for await (const { zstd, content } of frames) {
-    index.push(content)
-    table.push({ compressed: zstd.length, content: content.length })
-    progress(content.length, zstd.length)
-    yield zstd
-  }
-  yield renderSeekTable(table)
-}
-
-/** Reads the archive on its way: what it holds, where, and the digests of archive and contents. */
-function indexLayer({ index: layer, files }: LayerNeeds) {
-  const listed = new Map(files.map((file) => [file.path, file]))
-  const byPath = new Map<string, Member>()
-  const archive = createHash('sha256')
-  let tarBytes = 0
-  let content: ReturnType<typeof contentHash> | undefined
-  const tar = readTar({
-    entry(entry) {
-      content = entry.facts.type === 'f' && entry.hardLinkTo === undefined ? contentHash(entry) : undefined
-    },
-    data: (_, chunk) => content?.update(chunk),
-    done(entry) {
-      const inode = listed.get(entry.facts.path)?.inode
-      if (inode === undefined || byPath.has(entry.facts.path))
-        throw new UserError('the golden client sent a file that was not asked for', {
-          what: entry.facts.path,
-        })
-      byPath.set(entry.facts.path, memberOf(entry, { inode, sha256: content?.digest() }))
-    },
-  })
-
-  function memberOf(
-    entry: TarEntry,
-    { inode, sha256 }: { inode: string; sha256: string | undefined },
-  ): Member {
-    const { xattrs, ctimeNs, offset } = entry
-    const base = { layer, offset, inode, ...(ctimeNs === undefined ? {} : { ctimeNs }) }
-    if (entry.hardLinkTo !== undefined) {
-      const first = byPath.get(entry.hardLinkTo)
-      if (first === undefined)
-        throw new UserError('a hard link came before its file', { what: entry.facts.path })
-      return { facts: { ...first.facts, path: entry.facts.path }, stored: { ...first.stored, ...base } }
-    }
-    const found = { ...(sha256 === undefined ? {} : { sha256 }), ...(xattrs === undefined ? {} : { xattrs }) }
-    return { facts: entry.facts, stored: { ...found, ...base } }
-  }
-
-  function push(bytes: Buffer) {
-    archive.update(bytes)
-    tarBytes += bytes.length
-    tar.push(bytes)
-  }
-  function end() {
-    tar.end()
-    const diffId = `sha256:${archive.digest('hex')}` as Digest
-    return { members: [...byPath.values()], diffId, tarBytes }
-  }
-  return { push, end }
 }
 
 /** A running machine changes: files that vanish or are written to are normal, everything else is not. */
@@ -140,11 +176,16 @@ function judge(report: Report, exit: number) {
   throw new UserError('archiving failed on the golden client', { what })
 }
 
-function refuseGaps(files: readonly ListedFile[], members: Member[], { vanished }: Report) {
-  if (files.length - members.length <= vanished.length) return
-  const there = new Set(members.map((member) => member.facts.path))
-  const missing = files.filter((file) => !there.has(file.path)).map((file) => `/${file.path}`)
-  throw new UserError('the archive lacks files that were listed', { what: missing.slice(0, 5).join(', ') })
+function refuseGaps(skipped: readonly Seen[], { vanished }: Report) {
+  if (skipped.length <= vanished.length) return
+  const said = new Set(vanished)
+  const missing = skipped.map(({ path }) => unescapePath(path)).filter((path) => !said.has(path))
+  throw new UserError('the archive lacks files that were listed', {
+    what: missing
+      .slice(0, 5)
+      .map((path) => `/${path}`)
+      .join(', '),
+  })
 }
 
 /** All that comes, up to a limit beyond which the rest is dropped with a note that parseReport takes for a fault. */

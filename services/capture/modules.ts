@@ -6,11 +6,11 @@ import { dirname, join, posix } from 'node:path'
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import { UserError } from '../../src/fault.ts'
+import { parseManifestLine } from '../../src/image/compare-line.ts'
 import type { CpioFile } from '../../src/image/cpio.ts'
 import { renderCpio } from '../../src/image/cpio.ts'
 import { chooseModules, depmodInputs } from '../../src/image/modules.ts'
 import type { LayerReader } from '../images/layer.ts'
-import type { Member } from './layer.ts'
 
 const MAX_FILE = 256 << 20
 const run = promisify(execFile)
@@ -19,15 +19,18 @@ const compress = promisify(gzip)
 /** Reads files of the capture by path. */
 export type CapturedFiles = ReturnType<typeof openCaptured>
 
-export function openCaptured(members: readonly Member[], layers: readonly LayerReader[]) {
-  const byPath = new Map(members.map((member) => [member.facts.path, member]))
+type Member = ReturnType<typeof parseManifestLine>
+
+/** `rows`: lines of the manifest, of what can be asked for and of the links that lead there; `layers` are theirs. */
+export function openCaptured(rows: Iterable<string>, layers: readonly LayerReader[]) {
+  const byPath = new Map<string, Member>()
   const firstOf = new Map<string, Member>() // hard links hold their content in the first member of the group
-  for (const member of members) {
-    const { inode } = member.stored
-    if (inode !== undefined && member.facts.type === 'f') {
-      const first = firstOf.get(inode)
-      if (first === undefined || member.stored.offset < first.stored.offset) firstOf.set(inode, member)
-    }
+  for (const row of rows) {
+    const member = parseManifestLine(row)
+    byPath.set(member.path, member)
+    if (member.type !== 'f') continue
+    const first = firstOf.get(contentKey(member))
+    if (first === undefined || member.offset < first.offset) firstOf.set(contentKey(member), member)
   }
 
   /** Follows symbolic links in every part of the path, as the machine does. */
@@ -35,31 +38,34 @@ export function openCaptured(members: readonly Member[], layers: readonly LayerR
     const parts = path.split('/')
     for (let i = 1; i <= parts.length; i++) {
       const member = byPath.get(parts.slice(0, i).join('/'))
-      if (member?.facts.type !== 'l') continue
+      if (member?.type !== 'l') continue
       if (hops === 0) return undefined
-      const target = posix.resolve('/', dirname(member.facts.path), member.facts.target!, ...parts.slice(i))
+      const target = posix.resolve('/', dirname(member.path), member.target!, ...parts.slice(i))
       return find(target.slice(1), hops - 1)
     }
     return byPath.get(path)
   }
   async function read(path: string): Promise<Buffer | undefined> {
     const found = find(path)
-    if (found?.facts.type !== 'f') return undefined
-    const member = firstOf.get(found.stored.inode ?? '') ?? found
-    return layers[member.stored.layer]!.readFile(member.stored.offset, MAX_FILE)
+    if (found?.type !== 'f') return undefined
+    const { layer, offset } = firstOf.get(contentKey(found)) ?? found
+    return layers[layer]!.readFile(offset, MAX_FILE)
   }
   /** In the order in which they lie in the layers: each frame is decompressed once. */
   const inStoredOrder = (paths: readonly string[]): string[] =>
     paths
-      .map((path) => ({ path, stored: find(path)?.stored }))
+      .map((path) => ({ path, found: find(path) }))
       .sort(
         (a, b) =>
-          (a.stored?.layer ?? 0) - (b.stored?.layer ?? 0) ||
-          (a.stored?.offset ?? 0) - (b.stored?.offset ?? 0),
+          (a.found?.layer ?? 0) - (b.found?.layer ?? 0) || (a.found?.offset ?? 0) - (b.found?.offset ?? 0),
       )
       .map(({ path }) => path)
-  return { read, inStoredOrder }
+  const paths = () => byPath.keys()
+  return { read, inStoredOrder, paths }
 }
+
+/** Inode numbers are those of one file system; with the content they are enough. */
+const contentKey = ({ layer, inode, sha256 }: Member): string => `${layer} ${inode} ${sha256}`
 
 export async function readKernel(files: CapturedFiles, path: string): Promise<Buffer> {
   const kernel = await files.read(path)

@@ -1,7 +1,7 @@
 // Blobs on their way into the image store: written and synced in a folder of their own on the same file system, moved
 // in only when everything is there. What a killed process leaves behind is that folder alone.
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdir, open, readdir, rm } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Digest } from '../../src/address.ts'
 import type { BlobRef } from '../../src/image/version.ts'
@@ -11,13 +11,20 @@ export type Stage = Awaited<ReturnType<typeof openStage>>
 
 const folderOf = (imagesDir: string): string => join(imagesDir, 'staging')
 
+const PURPOSE = 'purpose' // a file that names what the folder is for
+const KEPT_MS = 7 * 24 * 3600_000
+
 /**
  * A staging folder; its name carries our process id, so that leftovers can be told from work in progress.
  * @param imagesDir the image store or another place
+ * @param purpose what it is for: a folder that an earlier attempt at the same left behind is taken over, with all that is
+ * in it
  */
-export async function openStage(imagesDir: string) {
+export async function openStage(imagesDir: string, purpose?: string) {
   const path = join(folderOf(imagesDir), `${process.pid}-${randomBytes(6).toString('hex')}`)
+  const isResumed = purpose !== undefined && (await takeOver(imagesDir, purpose, path))
   await mkdir(path, { recursive: true })
+  if (purpose !== undefined) await writeFile(join(path, PURPOSE), purpose)
   const blobs: StagedBlob[] = []
 
   async function writeBlob(source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<StagedBlob> {
@@ -66,15 +73,60 @@ export async function openStage(imagesDir: string) {
   }
 
   const close = () => rm(path, { recursive: true, force: true })
-  return { path, place: imagesDir, blobs: blobs as readonly StagedBlob[], writeBlob, openBlob, drop, close }
+  /** Leaves everything for the next attempt. */
+  const park = () => rename(path, join(folderOf(imagesDir), `0-${randomBytes(6).toString('hex')}`))
+  return {
+    path,
+    place: imagesDir,
+    isResumed,
+    blobs: blobs as readonly StagedBlob[],
+    writeBlob,
+    openBlob,
+    drop,
+    close,
+    park,
+  }
 }
 
-/** Removes the staging folders of processes that are no more. */
-export async function removeLeftovers(imagesDir: string): Promise<string[]> {
+/** Makes the newest leftover of that purpose ours, by one rename; older ones are removed. */
+async function takeOver(imagesDir: string, purpose: string, path: string): Promise<boolean> {
+  const found = (await leftovers(imagesDir)).filter((each) => each.purpose === purpose)
+  const [newest, ...older] = found.sort((a, b) => b.changedMs - a.changedMs)
+  for (const { folder } of older) await rm(folder, { recursive: true, force: true })
+  if (newest === undefined) return false
+  return rename(newest.folder, path).then(
+    () => true,
+    () => false, // another process was quicker
+  )
+}
+
+/** Folders of processes that are no more. */
+async function leftovers(imagesDir: string) {
   const names = await readdir(folderOf(imagesDir)).catch(() => [])
   const dead = names.filter((name) => !isAlive(Number.parseInt(name, 10)))
-  for (const name of dead) await rm(join(folderOf(imagesDir), name), { recursive: true, force: true })
-  return dead
+  return Promise.all(
+    dead.map(async (name) => {
+      const folder = join(folderOf(imagesDir), name)
+      const purpose = await readFile(join(folder, PURPOSE), 'utf8').catch(() => undefined)
+      const changedMs = await stat(folder).then(
+        ({ mtimeMs }) => mtimeMs,
+        () => 0,
+      )
+      return { name, folder, purpose, changedMs }
+    }),
+  )
+}
+
+/**
+ * Removes the staging folders of processes that are no more. Those with a purpose stay a week, for the attempt that takes
+ * them over.
+ */
+export async function removeLeftovers(imagesDir: string): Promise<string[]> {
+  const dead = (await leftovers(imagesDir)).filter(
+    ({ purpose, changedMs }) => purpose === undefined || Date.now() - changedMs > KEPT_MS,
+  )
+  for (const { folder } of dead) await rm(folder, { recursive: true, force: true })
+  return dead.map(({ name }) => name)
 }
 
 function isAlive(pid: number): boolean {

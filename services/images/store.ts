@@ -309,11 +309,14 @@ export async function openImages(imagesDir: string) {
     return faults
   }
 
-  /** @param path of another place than the image store, as parsePlace has it; made when it is new */
-  async function stageAt(path?: string): Promise<Stage> {
-    if (path === undefined) return openStage(imagesDir)
+  /**
+   * @param path of another place than the image store, as parsePlace has it; made when it is new
+   * @param purpose as openStage has it
+   */
+  async function stageAt(path?: string, purpose?: string): Promise<Stage> {
+    if (path === undefined) return openStage(imagesDir, purpose)
     const place = await locked(() => places.use(parsePlace(path)))
-    return openStage(place.path)
+    return openStage(place.path, purpose)
   }
 
   return {

@@ -1,7 +1,7 @@
 // What a capture leaves on the golden client: what belongs to a running system, to this one machine, or to nobody.
-// Later rows never take back earlier ones. `*` is any run of characters but a slash; a trailing `/**` is everything
+// `*` is any run of characters but a slash; a trailing `/**` is everything
 // below a directory, which itself is kept.
-import type { ListedFile } from './compare-line.ts'
+import { UserError } from '../fault.ts'
 
 type Row = [pattern: string, why: string, types?: string]
 
@@ -48,20 +48,110 @@ export const defaultExcludes: readonly Row[] = [
   ['etc/pki/consumer/**', 'subscription of one machine'],
 ]
 
-/** A test for one listed file. `more` are paths known only on the machine, as its active swap files. */
-export function makeExclude(
-  more: readonly string[] = [],
-): (file: Pick<ListedFile, 'path' | 'type'>) => boolean {
-  const rows = defaultExcludes.map(([pattern, , types]) => ({ regex: compile(pattern), types }))
-  const paths = new Set(more)
-  return ({ path, type }) =>
-    paths.has(path) || rows.some(({ regex, types }) => (types?.includes(type) ?? true) && regex.test(path))
+/** What an image that is booted in RAM has no use for. */
+const disklessExcludes: readonly Row[] = [
+  ['boot/initrd*', 'of no use to an image that is booted in RAM'],
+  ['boot/initramfs*', 'of no use to an image that is booted in RAM'],
+  ['boot/grub*/**', 'of no use to an image that is booted in RAM'],
+  ['boot/loader/**', 'of no use to an image that is booted in RAM'],
+  ['boot/efi/**', 'of no use to an image that is booted in RAM'],
+  ['efi/**', 'of no use to an image that is booted in RAM'],
+  ['var/cache/**', 'can be made again'],
+  ['var/log/**', 'history of one machine'],
+]
+
+/**
+ * One word of exclude=, in SystemImager's syntax: `/dir` with all below it, `/dir/*` only what is in it, `name` at any
+ * depth, a slash at the end for directories alone; `*` and `?` do not match a slash, `**` does, `[a-z]` is a class.
+ * `+ /path` is kept although a later word or a default leaves it out; of all words the first that fits counts.
+ */
+export function parseExclude(text: string): string {
+  const pattern = text.replace(/^\+ */, '+ ')
+  const path = pattern.replace(/^\+ /, '')
+  const isPath = /^[^\x00-\x1f\x7f-\x9f,|\ufffd]{1,1000}$/.test(path) && path !== '/' && !/\/\//.test(path)
+  if (!isPath || path.split('/').some((part) => part === '.' || part === '..'))
+    throw new UserError('not a pattern of paths', { what: text.slice(0, 100) })
+  if (pattern.startsWith('+ ') && !path.startsWith('/'))
+    throw new UserError('what is kept is a path from the root', { what: text.slice(0, 100) })
+  patternSource(path) // its classes must be closed
+  return pattern
+}
+export const excludeWords =
+  'what captures leave out, with commas between: /dir, /dir/*, name, *.tmp, dir/ ; "+ /dir" is kept (SystemImager\'s syntax)'
+
+type Rule = { keeps: boolean; test: RegExp; types: string | undefined; why: string; isFirm?: boolean }
+
+export type Excludes = {
+  patterns?: readonly string[] // of exclude=
+  paths?: readonly string[] // known only on the machine, as its active swap files
+  diskless?: boolean
 }
 
-function compile(pattern: string): RegExp {
+/** Says why a file stays out; undefined: it is captured. Paths are one character a byte, relative to the root. */
+export function makeExclude(excludes: Excludes = {}): (path: string, type: string) => string | undefined {
+  const { patterns = [], paths = [], diskless = false } = excludes
+  const own = patterns.map(userRule)
+  const defaults = [...defaultExcludes, ...(diskless ? disklessExcludes : [])].map(defaultRule)
+  // What belongs to one machine alone is never taken back.
+  const rules = [
+    ...defaults.filter(({ isFirm }) => isFirm),
+    ...own,
+    ...defaults.filter(({ isFirm }) => !isFirm),
+  ]
+  // Nearly all files match nothing: one look says so.
+  const any = new RegExp(rules.map(({ test }) => `(?:${test.source})`).join('|'), 's')
+  const swap = new Set(paths)
+  return (path, type) => {
+    if (swap.has(path)) return 'active swap files'
+    const subject = type === 'd' ? `${path}/` : path
+    if (!any.test(subject)) return undefined
+    const rule = rules.find(({ test, types }) => (types?.includes(type) ?? true) && test.test(subject))
+    return rule === undefined || rule.keeps ? undefined : rule.why
+  }
+}
+
+/** Directories are asked about with a slash at their end. */
+function userRule(pattern: string): Rule {
+  const keeps = pattern.startsWith('+ ')
+  const path = latin1(pattern.replace(/^\+ /, ''))
+  const source = patternSource(path.replace(/\/$/, ''))
+  const whole = path.endsWith('/') ? `${source}/` : `${source}(?:/|$)`
+  const test = new RegExp(keeps ? `${whole}|${parentsOf(path)}` : whole, 's')
+  return { keeps, test, types: undefined, why: `exclude=${pattern}` }
+}
+
+/** The directories on the way to what is kept. */
+function parentsOf(path: string): string {
+  const parts = path.split('/').slice(1, -1)
+  const sources = parts.map((_, i) => `${patternSource(`/${parts.slice(0, i + 1).join('/')}`)}/$`)
+  return sources.length > 0 ? sources.join('|') : '$.'
+}
+
+/** Names in the database are Unicode, those of files are bytes. */
+const latin1 = (text: string): string => Buffer.from(text, 'utf8').toString('latin1')
+
+function patternSource(pattern: string): string {
+  const anchor = pattern.startsWith('/') ? '^' : '(?:^|/)'
+  const rest = pattern.replace(/^\//, '')
+  const source = rest.replace(/\*\*|[*?]|\[[!^]?\]?[^\]]*\]|[.+^${}()|[\]\\]/g, (found, at) => {
+    const isWhole = /(^|\/)$/.test(rest.slice(0, at)) && /^(\/|$)/.test(rest.slice(at + found.length))
+    if (found === '**') return isWhole ? '.+' : '.*'
+    if (found === '*') return isWhole ? '[^/]+' : '[^/]*' // a folder's `*` is not the folder
+    if (found === '?') return '[^/]'
+    if (found === '[') throw new UserError('a [ is not closed', { what: pattern.slice(0, 100) })
+    if (found.length > 1) return found.replace(/^\[!/, '[^').replace(/\\/g, '\\\\')
+    return `\\${found}`
+  })
+  return anchor + source
+}
+
+const firm = /^(identity|secret|must never|leases|subscription|names interfaces)/
+
+function defaultRule([pattern, why, types]: Row): Rule {
   const below = pattern.endsWith('/**')
   const text = (below ? pattern.slice(0, -3) : pattern)
     .replace(/[.+?^${}()|[\]\\]/g, '\\$&')
     .replaceAll('*', '[^/]*')
-  return new RegExp(below ? `^${text}/` : `^${text}(/|$)`, 's')
+  const test = new RegExp(below ? `^${text}/.` : `^${text}(/|$)`, 's')
+  return { keeps: false, test, types, why, isFirm: firm.test(why) }
 }

@@ -36,6 +36,7 @@ export function renderImage(image: ImageContent): { config: Buffer; manifest: Bu
         'sysclone.tar.bytes': String(layer.tarBytes),
         'sysclone.entries': String(layer.entryCount),
         'sysclone.directories': String(layer.directories),
+        ...(layer.whiteouts !== undefined && { 'sysclone.whiteouts': String(layer.whiteouts) }),
       },
     })),
     annotations: {
@@ -43,9 +44,22 @@ export function renderImage(image: ImageContent): { config: Buffer; manifest: Bu
       'sysclone.kernel': renderRef(image.kernel),
       'sysclone.modules': renderRef(image.modules),
       'sysclone.manifest': renderRef(image.manifest),
+      ...refsOf(image),
     },
   }
   return { config, manifest: Buffer.from(JSON.stringify(manifest)) }
+}
+
+const optionalRefs = ['initrd', 'shim', 'grub', 'report'] as const
+const supersededKey = (layer: number): string => `sysclone.superseded.${layer}`
+
+/** What a version need not have. Of the layers' own annotations nobody knows that they name blobs. */
+function refsOf(image: ImageContent): Record<string, string> {
+  const named = optionalRefs.map((name) => [`sysclone.${name}`, image[name]] as const)
+  const lists = image.layers.map((layer, i) => [supersededKey(i), layer.superseded] as const)
+  return Object.fromEntries(
+    [...named, ...lists].flatMap(([key, ref]) => (ref ? [[key, renderRef(ref)]] : [])),
+  )
 }
 
 function configOf(image: ImageContent) {
@@ -66,6 +80,10 @@ function configOf(image: ImageContent) {
         'sysclone.layout': JSON.stringify(image.layout),
         'sysclone.layers': 'disjoint',
         ...(image.origin !== undefined && { 'sysclone.origin': image.origin }),
+        ...(image.kind !== undefined && { 'sysclone.kind': image.kind }),
+        ...(image.base !== undefined && { 'sysclone.base': image.base }),
+        ...(image.excludes !== undefined && { 'sysclone.excludes': JSON.stringify(image.excludes) }),
+        ...(image.netbootKey !== undefined && { 'sysclone.netboot.key': image.netbootKey }),
       },
     },
     rootfs: { type: 'layers', diff_ids: image.layers.map((layer) => layer.diffId) },
@@ -173,7 +191,14 @@ export function parseImage(name: ImageName, version: number, manifest: Buffer, c
   const label = (key: string) => required(c.config.Labels[key], key)
   const annotation = (key: string) => required(m.annotations[key], key)
   const origin = c.config.Labels['sysclone.origin']
-  const layers = m.layers.map((layer, i) => layerOf(layer, required(c.rootfs.diff_ids[i], 'diff_ids')))
+  const optional = (key: string) =>
+    m.annotations[key] === undefined ? undefined : parseRef(m.annotations[key])
+  const layers = m.layers.map((layer, i) =>
+    layerOf(layer, required(c.rootfs.diff_ids[i], 'diff_ids'), optional(supersededKey(i))),
+  )
+  const [initrd, shim, grub, report] = optionalRefs.map((ref) => optional(`sysclone.${ref}`))
+  const labels = c.config.Labels
+  const { 'sysclone.base': base, 'sysclone.netboot.key': netbootKey, 'sysclone.excludes': excludes } = labels
   return {
     name,
     version,
@@ -196,10 +221,19 @@ export function parseImage(name: ImageName, version: number, manifest: Buffer, c
     sshHostKeyTypes: label('sysclone.ssh.hostkeys').split(' ').filter(Boolean),
     tarBytes: layers.reduce((sum, layer) => sum + layer.tarBytes, 0),
     ...(origin !== undefined && { origin }),
+    ...(labels['sysclone.kind'] === 'diskless' && { kind: 'diskless' }),
+    ...(base !== undefined && { base }),
+    ...(excludes !== undefined && { excludes: parseAs(Type.Array(Type.String()), excludes, 'excludes') }),
+    ...(netbootKey !== undefined && { netbootKey }),
+    ...(initrd && { initrd }),
+    ...(shim && { shim }),
+    ...(grub && { grub }),
+    ...(report && { report }),
   }
 }
 
-function layerOf(layer: Static<typeof Descriptor>, diffId: string): Layer {
+function layerOf(layer: Static<typeof Descriptor>, diffId: string, superseded: BlobRef | undefined): Layer {
+  const whiteouts = layer.annotations?.['sysclone.whiteouts']
   const note = (key: string) => required(layer.annotations?.[key], key)
   return {
     digest: digestText(layer.digest),
@@ -208,6 +242,8 @@ function layerOf(layer: Static<typeof Descriptor>, diffId: string): Layer {
     tarBytes: Number(note('sysclone.tar.bytes')),
     entryCount: Number(note('sysclone.entries')),
     directories: note('sysclone.directories') === 'true',
+    ...(whiteouts !== undefined && { whiteouts: Number(whiteouts) }),
+    ...(superseded && { superseded }),
   }
 }
 

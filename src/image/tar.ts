@@ -70,6 +70,12 @@ export function readTar(visitor: TarVisitor) {
       throw new WireError(`tar: ends within an archive, after ${position} bytes`)
   }
 
+  /** Where the member that is being read begins; between two, where the next one will. */
+  function boundary(): number {
+    const inside = state.want === 'data' || state.want === 'sparse map' ? state.entry.offset : memberStart
+    return inside ?? position
+  }
+
   /** Takes what it can from the front; 0 when a whole block is needed and not there. */
   function step(bytes: Buffer): number {
     switch (state.want) {
@@ -187,7 +193,7 @@ export function readTar(visitor: TarVisitor) {
     state = { want: 'header' }
   }
 
-  return { push, end }
+  return { push, end, boundary }
 }
 
 /** True when `extents` leave more than `limit` bytes of holes: hashing them would cost more than it tells. */

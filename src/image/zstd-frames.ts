@@ -14,28 +14,43 @@ const MAX_FRAME = FRAME_BYTES + (64 << 10) // what cannot be compressed grows by
 
 /** Splits a stream into its frames. Throws WireError for anything else and for frames of more than 4 MiB. */
 export function splitFrames() {
+  let wrong: WireError | undefined // comes after the frames before it
   let pending: Buffer[] = []
   let size = 0
   let needed = 5 // bytes of this frame that must be there before more is known
   function push(chunk: Buffer): Buffer[] {
+    if (wrong) throw wrong
     pending.push(chunk)
     size += chunk.length
     const frames: Buffer[] = []
     while (size >= needed) {
       const bytes = pending.length === 1 ? pending[0]! : Buffer.concat(pending, size)
       pending = [bytes]
-      const found = frameLength(bytes)
+      const found = lookAt(bytes)
+      if (found === undefined) break
       needed = found.bytes
-      if (needed > MAX_FRAME) throw new WireError(`zstd: frame of more than ${MAX_FRAME} bytes`)
       if (!found.complete) continue
       frames.push(bytes.subarray(0, needed))
       pending = [bytes.subarray(needed)]
       size -= needed
       needed = 5
     }
+    if (wrong && frames.length === 0) throw wrong
     return frames
   }
+  function lookAt(bytes: Buffer) {
+    try {
+      const found = frameLength(bytes)
+      if (found.bytes > MAX_FRAME) throw new WireError(`zstd: frame of more than ${MAX_FRAME} bytes`)
+      return found
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error
+      wrong = error
+      return undefined
+    }
+  }
   function end() {
+    if (wrong) throw wrong
     if (size > 0) throw new WireError(`zstd: ends ${size} bytes into a frame`)
   }
   return { push, end }

@@ -2,6 +2,7 @@
 // parser and make no choices; test/fixtures/plans holds plans that are both our expected output and their input.
 //   disk PATH BYTES SECTOR          part NUMBER TYPE|- UUID|-       label NUMBER TEXT      features NUMBER WORD,...
 //   mount NUMBER TYPE PATH          layer DIGEST BYTES TARBYTES parallel|last              blobs URL
+//   superseded LAYERDIGEST DIGEST BYTES   (a list for tar -X, zstd: what later layers replace or remove)
 //   override DIGEST BYTES NAME     (in the order in which they are laid over the image)
 //   esp UUID PATH                   fstab LINE                      hostkey TYPE           bytes TARBYTES
 import { UserError } from '../fault.ts'
@@ -111,10 +112,15 @@ function ext4Features({ features }: Filesystem): string {
   return ['none', ...features.split(/[\s,]+/).filter((word) => ext4Words.has(word))].join(',')
 }
 
-/** The layer of directories last: unpacking files changes the times of the directories that they lie in. */
+/** Layers of directories last, in their order: unpacking files changes the times of the directories that they lie in. */
 function layerFacts(layers: Layer[]): string[] {
   const line = (l: Layer) => fact('layer', l.digest, l.bytes, l.tarBytes, l.directories ? 'last' : 'parallel')
-  return [...layers.filter((l) => !l.directories), ...layers.filter((l) => l.directories)].map(line)
+  const lists = layers.flatMap(({ digest, superseded }) =>
+    superseded ? [fact('superseded', digest, superseded.digest, superseded.bytes)] : [],
+  )
+  return [...layers.filter((l) => !l.directories), ...layers.filter((l) => l.directories)]
+    .map(line)
+    .concat(lists)
 }
 
 const overrideFacts = ({ overrides = [] }: Needs): string[] =>

@@ -19,7 +19,7 @@ const imagesDir = join(dir, 'images')
 const script = (name: string) =>
   readFileSync(join(import.meta.dirname, `../../bootfiles/capture/${name}.sh`), 'utf8')
 const [list, archive] = [script('list'), script('archive')]
-const image = parseImageName('img')
+let fresh = 0
 let sshd: Awaited<ReturnType<typeof startSshd>>
 let images: Awaited<ReturnType<typeof openImages>>
 const events: { type: string; percent?: unknown }[] = []
@@ -39,7 +39,7 @@ const capture = (more: Partial<CaptureNeeds> = {}, answer = {}) =>
   captureImage({
     target: { node: 'golden', host: '127.0.0.1', port: sshd.port, user: 'root', hostKey: sshd.hostKey },
     privateKey: sshd.privateKey,
-    image,
+    image: parseImageName(`img${++fresh}`), // none of it has been captured before
     images,
     scripts: { probe: probeScript(probeAnswer(tree, answer)), list, archive },
     emit: (type, fields) => events.push({ type, ...fields }),
@@ -55,6 +55,7 @@ function listed(root: string): string[] {
   )
   const lines = out.split('\n')
   expect(lines.splice(-2)).toEqual(['end', ''])
+  expect(lines.shift()).toMatch(/^begin \d+\.\d{9}$/)
   return lines.map((line) => renderCompareLine(parseListLine(line))).sort()
 }
 
@@ -72,12 +73,12 @@ for (const [where, compress] of [
   describe(`compressed ${where}`, () => {
     let version: ImageVersion
     beforeAll(async () => {
-      version = await capture({}, { zstd: compress })
+      version = (await capture({}, { zstd: compress })).version
     })
 
     test('the version says what was captured', () => {
       expect(version).toMatchObject({
-        name: 'img',
+        name: expect.stringMatching(/^img/),
         source: 'golden',
         arch: 'x86_64',
         firmware: 'bios',
@@ -130,12 +131,17 @@ for (const [where, compress] of [
         expect(spawnSync('zstd', ['-t', '-q', images.blobPath(layer.digest)]).status).toBe(0)
       }
       const inspected = JSON.parse(
-        execFileSync('skopeo', ['inspect', `oci:${imagesDir}:img:${version.version}`]).toString(),
+        execFileSync('skopeo', ['inspect', `oci:${imagesDir}:${version.name}:${version.version}`]).toString(),
       )
       expect(inspected.Labels['sysclone.source']).toBe('golden')
       expect(inspected.Layers).toEqual(version.layers.map((layer) => layer.digest))
       const copy = mkdtempSync(join(dir, 'copy-'))
-      execFileSync('skopeo', ['copy', '-q', `oci:${imagesDir}:img:${version.version}`, `oci:${copy}:x`]) // checks digests, diff ids
+      execFileSync('skopeo', [
+        'copy',
+        '-q',
+        `oci:${imagesDir}:${version.name}:${version.version}`,
+        `oci:${copy}:x`,
+      ]) // checks digests, diff ids
     })
 
     test('frames are 4 MiB of tar each, the table at the end says where', async () => {
@@ -180,7 +186,7 @@ test('list.sh names what lies below a mount point by its whole path', () => {
   const paths = spawnSync('sh', ['-c', list], { input })
     .stdout.toString('latin1')
     .split('\n')
-    .slice(0, -2)
+    .slice(1, -2)
     .map((line) => parseListLine(line).path)
   expect(paths).toEqual(
     expect.arrayContaining(['usr/share/empty', 'usr/share/\xff\xfe-not-utf8', 'var/null', 'var/lib/empty']),
@@ -198,7 +204,7 @@ test('progress never falls and ends at 100', () => {
 })
 
 describe('what goes wrong', () => {
-  const versions = () => images.list().map((version) => version.version)
+  const versions = () => images.list().map(({ name, version }) => `${name}:${version}`)
   const noTrace = () => expect(readdirSync(join(imagesDir, 'staging'))).toEqual([])
 
   test('unknown host key: the fingerprint is shown, nothing is captured', async () => {
@@ -223,7 +229,7 @@ describe('what goes wrong', () => {
   test('a file that vanishes between list and archive is no fault', async () => {
     const doomed = join(tree, 'usr/share/doomed')
     writeFileSync(doomed, 'soon gone')
-    const version = await capture({ scripts: { ...scripts(), list: `${list}\nrm -f '${doomed}'\n` } })
+    const { version } = await capture({ scripts: { ...scripts(), list: `${list}\nrm -f '${doomed}'\n` } })
     const paths = manifestLines(version).map((line) => parseManifestLine(line).path)
     expect(paths).not.toContain('usr/share/doomed')
     expect(paths).toContain('usr/share/noise')
@@ -243,7 +249,8 @@ describe('what goes wrong', () => {
 
   test('a missing kernel is named', async () => {
     await expect(capture({}, { kernel: 'boot/vmlinuz-none' })).rejects.toThrow(/boot\/vmlinuz-none/)
-    noTrace()
+    expect(readdirSync(join(imagesDir, 'staging'))).toHaveLength(1) // what has come is of use to the next attempt
+    rmSync(join(imagesDir, 'staging'), { recursive: true })
   })
 
   test('a stopped capture leaves every older version as it was', async () => {
@@ -255,23 +262,24 @@ describe('what goes wrong', () => {
     }
     await expect(capture({ scripts: slow, signal: stop.signal, emit })).rejects.toThrow(/capture was stopped/)
     expect(versions()).toEqual(before)
-    expect(await images.verify(images.get(image)!)).toEqual([])
+    expect(await images.verify(images.list()[0]!)).toEqual([])
     noTrace()
   })
 
-  test('a killed capture leaves every older version as it was; what it left is removed at the next start', async () => {
+  test('a killed capture leaves every older version as it was; the next one takes over what it left', async () => {
     const before = versions()
     const child = execKilled()
     expect(child.stdout).toContain('archive') // it was in the middle
     expect(child.signal).toBe('SIGKILL')
     expect(readdirSync(join(imagesDir, 'staging'))).toHaveLength(1)
     const again = await openImages(imagesDir)
-    expect(again.list().map((version) => version.version)).toEqual(before)
+    expect(again.list().map(({ name, version }) => `${name}:${version}`)).toEqual(before)
+    await capture({ image: parseImageName('killed') })
     noTrace()
   })
 
   test('a blob with other content is found by its digest', async () => {
-    const version = images.get(image)!
+    const version = images.list()[0]!
     const path = images.blobPath(version.layers[0]!.digest)
     const sound = readFileSync(path)
     const damaged = Buffer.from(sound)
@@ -299,7 +307,7 @@ describe('what goes wrong', () => {
       const n = ${JSON.stringify(needs)}
       await captureImage({
         target: { node: 'golden', host: '127.0.0.1', port: n.port, user: 'root', hostKey: n.hostKey },
-        privateKey: n.privateKey, image: 'img', images: await openImages(n.imagesDir), root: n.tree,
+        privateKey: n.privateKey, image: 'killed', images: await openImages(n.imagesDir), root: n.tree,
         scripts: ${JSON.stringify(slow)}, signal: new AbortController().signal,
         emit: (_, { phase }) => {
           console.log(phase)

@@ -133,6 +133,8 @@ export async function startSshd(dir: string, more: Record<string, string> = {}, 
     UsePAM: 'no',
     PidFile: 'none',
     MaxStartups: 100,
+    SetEnv: 'SHLVL=2', // bash then does not read ~/.bashrc, which may take long
+
     ...more,
   }
   writeFileSync(

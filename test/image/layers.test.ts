@@ -8,7 +8,7 @@ import {
   renderCompareLine,
   renderManifestLine,
 } from '../../src/image/compare-line.ts'
-import { makeExclude } from '../../src/image/excludes.ts'
+import { makeExclude, parseExclude } from '../../src/image/excludes.ts'
 import { planLayers } from '../../src/image/layers.ts'
 
 const file = (path: string, size = 100, more: Partial<ListedFile> = {}): ListedFile => ({
@@ -110,8 +110,43 @@ const rows: [string, ListedFile['type'], boolean][] = [
   ['root/.ssh/authorized_keys', 'f', false],
 ]
 test.each(rows)('%s (%s) is left out: %s', (path, type, out) => {
-  expect(makeExclude(['var/odd\nswap'])({ path, type })).toBe(out)
+  expect(makeExclude({ paths: ['var/odd\nswap'] })(path, type) !== undefined).toBe(out)
 })
+
+// Pattern, then what it leaves out and what it does not; a slash at the end says that it is a directory.
+const words: [string, string[], string[]][] = [
+  ['/srv/data', ['srv/data', 'srv/data/', 'srv/data/a/b'], ['srv/', 'srv/data2', 'x/srv/data']],
+  ['/srv/*', ['srv/a', 'srv/a/', 'srv/a/b'], ['srv/', 'srv2/a']],
+  ['/srv/**/cache', ['srv/a/b/cache/', 'srv/a/cache/x'], ['srv/a', 'cache']],
+  ['*.tmp', ['a.tmp', 'var/x.tmp', 'var/d.tmp/inside'], ['a.tmp2', 'tmp']],
+  ['cache/', ['cache/', 'home/u/cache/', 'home/u/cache/x'], ['home/u/cache']],
+  ['/opt/v[0-9]', ['opt/v1', 'opt/v2/x'], ['opt/vx', 'opt/v10']],
+  ['/opt/[!a]?', ['opt/bc'], ['opt/ab', 'opt/b']],
+  ['/sp\xe4t', ['sp\xc3\xa4t'], ['sp\xe4t']],
+]
+test.each(words)('exclude=%s', (word, out, kept) => {
+  const why = makeExclude({ patterns: [parseExclude(word)] })
+  const of = (path: string) => why(path.replace(/\/$/, ''), path.endsWith('/') ? 'd' : 'f')
+  expect(out.filter((path) => of(path) !== `exclude=${word}`)).toEqual([])
+  expect(kept.filter((path) => of(path) !== undefined)).toEqual([])
+})
+
+test('what is kept is kept with the way to it; identities are not', () => {
+  const why = makeExclude({ patterns: ['+ /var/tmp/keep/*', '+ /srv/a/b', '/srv/*', '+ /etc/machine-id'] })
+  expect(why('var/tmp/keep/x', 'f')).toBeUndefined()
+  expect(why('var/tmp/keep', 'd')).toBeUndefined()
+  expect(why('var/tmp/other', 'f')).toBeDefined()
+  expect([why('srv/a', 'd'), why('srv/a/b', 'f')]).toEqual([undefined, undefined])
+  expect(why('srv/c', 'f')).toBe('exclude=/srv/*')
+  expect(why('etc/machine-id', 'f')).toBe('identity of one machine')
+})
+
+test.each(['', '/', 'a//b', '/a/../b', '/a/./b', '/x[a', '/a,b', 'a\nb', '+ rel', `/${'x'.repeat(1001)}`])(
+  'no pattern: %j',
+  (text) => {
+    expect(() => parseExclude(text)).toThrow()
+  },
+)
 
 describe('lines', () => {
   const name = fc

@@ -1,7 +1,8 @@
 # shellcheck shell=sh
-# Reads: blobs, layer, override, bytes. Leaves: the image's files under $TARGET, with the overrides laid over them.
-# Layers are disjoint and are unpacked side by side; the one that holds the directories comes last, because unpacking
-# files changes the times of the directories they lie in.
+# Reads: blobs, layer, superseded, override, bytes. Leaves: the image's files under $TARGET, with the overrides laid over
+# them. Without the members that later layers replace or remove, layers are disjoint and are unpacked side by side; those
+# that hold directories come last, one after the other, because unpacking files changes the times of the directories they
+# lie in.
 # shellcheck source=../lib.sh
 . "$INSTALLER/lib.sh"
 
@@ -53,11 +54,31 @@ expand() {
     "$TOOLS"/zstd -q -d -c 2> "$work/$1.zstd" || echo 'zstd: cannot be decompressed' >> "$work/$1.bad"
     cat > /dev/null
 }
+# Members named .wh.X say that X is gone from an older layer: nothing is to be made of them.
 write() {
-    "$TOOLS"/tar -x -p -f - -C "$TARGET" --same-owner --numeric-owner --xattrs --xattrs-include='*' --acls \
-        --warning=no-timestamp --checkpoint=400 --checkpoint-action="exec=echo \$TAR_CHECKPOINT > $work/$1.records" \
-        2> "$work/$1.tar" || tail -n 1 "$work/$1.tar" >> "$work/$1.bad"
+    set -- "$1" --no-anchored --wildcards --exclude='.wh.*'
+    [ ! -s "$work/$1.superseded" ] || set -- "$@" --no-recursion --anchored -X "$work/$1.superseded"
+    layer=$1
+    shift
+    LC_ALL=C "$TOOLS"/tar -x -p -f - -C "$TARGET" --same-owner --numeric-owner --xattrs --xattrs-include='*' --acls "$@" \
+        --warning=no-timestamp --checkpoint=400 --checkpoint-action="exec=echo \$TAR_CHECKPOINT > $work/$layer.records" \
+        2> "$work/$layer.tar" || tail -n 1 "$work/$layer.tar" >> "$work/$layer.bad"
     cat > /dev/null
+}
+
+# superseded HEX   The members of that layer which later layers replace or remove, for tar. Says why it cannot be had.
+superseded() {
+    read -r list length <<END
+$(facts superseded | sed -n "s|^sha256:$1 sha256:||p")
+END
+    [ -n "$list" ] || return 0
+    if ! fetch "$list" "$length" > "$work/$1.list"; then
+        cat "$work/$list.lost"
+    elif ! "$TOOLS"/sha256sum < "$work/$1.list" | grep -q "^$list "; then
+        echo "list sha256:$list is corrupt"
+    elif ! "$TOOLS"/zstd -q -d -c < "$work/$1.list" > "$work/$1.superseded"; then
+        echo "list sha256:$list cannot be decompressed"
+    fi
 }
 
 # An override lies over what is there: folders keep their owner and mode, and a link to a folder stays one. The image's own
@@ -75,6 +96,11 @@ unpack() {
     what=$2
     shift 2
     hex=${1#sha256:}
+    refused=$(superseded "$hex")
+    if [ -n "$refused" ]; then
+        echo "$what $1: $refused" > "$work/$hex.why"
+        return
+    fi
     mkfifo "$work/$hex.copy"
     sha256sum_of_copy "$hex" &
     fetch "$hex" "$2" | tee "$work/$hex.copy" | expand "$hex" | "$how" "$hex" || true
@@ -122,10 +148,10 @@ pending() {
     [ -n "$left" ]
 }
 
-# copy WHICH   All layers of that kind (parallel, last) at once, with a report every other second.
+# copy DIGEST...   These layers at once, with a report every other second.
 copy() {
     wanted=
-    for digest in $(facts layer | sed -n "s| .* $1\$||p"); do
+    for digest; do
         bytes=$(facts layer | sed -n "s|^$digest \([0-9]*\) .*|\1|p")
         wanted="$wanted ${digest#sha256:}"
         run unpack write layer "$digest" "$bytes" &
@@ -141,8 +167,14 @@ copy() {
     tell
 }
 
-copy parallel
-copy last
+# of KIND   The layers of that kind (parallel, last).
+of() { facts layer | sed -n "s| .* $1\$||p"; }
+
+# shellcheck disable=SC2046 # digests are words
+copy $(of parallel)
+for each_last in $(of last); do
+    copy "$each_last"
+done
 
 # One after the other: of two that have the same file the later one counts.
 facts override | while read -r digest bytes name; do

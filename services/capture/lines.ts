@@ -1,0 +1,84 @@
+// Files of lines on their way through a capture: lists of millions of files are read and written in pieces and never
+// held whole. All of it is synchronous: these files lie in the page cache, and a job has a process of its own.
+import { spawn } from 'node:child_process'
+import { closeSync, openSync, readSync, writeSync } from 'node:fs'
+import type { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { UserError } from '../../src/fault.ts'
+
+const PIECE = 1 << 18
+const MAX_LINE = 64 << 10 // two paths of 4 KiB, escaped, are shorter
+
+/** The lines of a file, as latin1 strings, without their ends. A last line that has no end is left out: it was cut. */
+export function* readLines(path: string): Generator<string> {
+  const file = openSync(path, 'r')
+  try {
+    const buffer = Buffer.allocUnsafe(PIECE)
+    let rest = ''
+    for (;;) {
+      const length = readSync(file, buffer, 0, PIECE, null)
+      if (length === 0) return
+      const lines = (rest + buffer.toString('latin1', 0, length)).split('\n')
+      rest = lines.pop()!
+      if (rest.length > MAX_LINE)
+        throw new UserError('a line is too long', { what: `${rest.length} characters`, object: path })
+      yield* lines
+    }
+  } finally {
+    closeSync(file)
+  }
+}
+
+export type LineWriter = ReturnType<typeof writeLines>
+
+/** Writes lines to a new file; they are in it when `close` has returned. */
+export function writeLines(path: string) {
+  const file = openSync(path, 'wx', 0o600)
+  let parts: string[] = []
+  let size = 0
+  let count = 0
+  let isOpen = true
+  function flush() {
+    const bytes = Buffer.from(parts.join(''), 'latin1')
+    for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at)
+    parts = []
+    size = 0
+  }
+  function add(line: string) {
+    parts.push(line, '\n')
+    size += line.length + 1
+    count += 1
+    if (size >= PIECE) flush()
+  }
+  function close() {
+    if (!isOpen) return
+    isOpen = false
+    try {
+      flush()
+    } finally {
+      closeSync(file)
+    }
+  }
+  return { path, add, close, count: () => count }
+}
+
+/** Sorts what comes by one field (from 1; undefined: by the whole line), bytes as they are, into a file. */
+export async function sortInto(file: string, field: number | undefined, source: Readable, folder: string) {
+  const key = field === undefined ? [] : ['-t', '\t', '-k', `${field},${field}`, '-s']
+  const args = [...key, '-S', '48M', '--parallel=2', '-T', folder, '-o', file]
+  const env = { PATH: '/usr/bin:/bin', LC_ALL: 'C' }
+  const sort = spawn('sort', args, { env, stdio: ['pipe', 'ignore', 'pipe'] })
+  let said = ''
+  sort.stderr.on('data', (chunk) => {
+    said = (said + chunk).slice(0, 500)
+  })
+  const ended = new Promise<number | null>((resolve, reject) =>
+    sort.once('error', reject).once('close', resolve),
+  )
+  const fed = pipeline(source, sort.stdin).catch((error) => error as Error)
+  const code = await ended
+  if (code !== 0)
+    throw new UserError('sorting failed on this server', { what: said.trim() || `exit code ${code}` })
+  const broken = await fed
+  if (broken) throw broken
+}
