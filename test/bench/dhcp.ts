@@ -1,7 +1,6 @@
 // DHCP with durable leases: how many exchanges a second are kept up and what they cost, how long an answer takes at an
 // ordinary rate, and how long a rack of 10,000 machines waits that is switched on at once.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { cpuOf } from './accounting.ts'
 import { makePerfdhcp, makeRack, type Perfdhcp } from './client.ts'
 import { sysclone } from './ours.ts'
 import { type Contestant, peers } from './peers.ts'
@@ -48,12 +47,12 @@ export async function dhcpRate(ground: Ground) {
 }
 
 /** The highest rate that is kept up, and the microseconds of CPU that one exchange costs there. */
-async function sustained(perfdhcp: Perfdhcp, { pids }: Running) {
+async function sustained(perfdhcp: Perfdhcp, { cpu }: Running) {
   const measure = async (rate: number, seconds: number) => {
-    const before = cpuOf(pids)
+    const before = cpu()
     const { count, share, rate: reached } = await perfdhcp.exchanges({ rate, seconds, machines: MACHINES })
     await sleep(200) // what is still on its way belongs to this rate
-    return { rate: reached, share, cpu: ((cpuOf(pids) - before) / Math.max(1, count)) * 1e6 }
+    return { rate: reached, share, cpu: ((cpu() - before) / Math.max(1, count)) * 1e6 }
   }
   let kept = await measure(LOWEST, 1)
   let [low, high] = [LOWEST, Number.POSITIVE_INFINITY]
@@ -76,9 +75,9 @@ export async function dhcpAvalanche(ground: Ground) {
   const found = await takeTurns(contestants, 2, async (contestant) => {
     const server = await contestant.start(ground.site())
     try {
-      const before = cpuOf(server.pids)
+      const before = server.cpu()
       const { seconds, done, dhcpRetries } = await rack(10_000, [{ kind: 'dhcp' }], 60)
-      return { seconds, done, retries: dhcpRetries, cpu: cpuOf(server.pids) - before }
+      return { seconds, done, retries: dhcpRetries, cpu: server.cpu() - before }
     } finally {
       await server.stop()
     }

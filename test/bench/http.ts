@@ -1,6 +1,5 @@
 // HTTP: a blob of 1 GB from the page cache, to one client and to eight at once, and what a gigabyte costs the server.
 import { join } from 'node:path'
-import { cpuOf } from './accounting.ts'
 import { makeRack } from './client.ts'
 import { serverAddress } from './lan.ts'
 import { sysclone } from './ours.ts'
@@ -49,10 +48,10 @@ export async function http(ground: Ground) {
         bytes: fileBytes.big,
         path: contestant.path(site),
       } as const
-      const before = cpuOf(server.pids)
+      const before = server.cpu()
       const { bytes, seconds, error } = await rack(clients, [step], 60)
       if (error) throw new Error(`${contestant.name}: ${error}`)
-      return { speed: bytes / seconds / 1e6, cpu: (cpuOf(server.pids) - before) / (bytes / 1e9) }
+      return { speed: bytes / seconds / 1e6, cpu: (server.cpu() - before) / (bytes / 1e9) }
     }
     try {
       await get(1)

@@ -3,10 +3,12 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { openAccount } from './accounting.ts'
 
 const execute = promisify(execFile)
 
-export type Running = { name: string; pids: number[]; stop(): Promise<void> }
+/** `cpu`: seconds so far, of all that it has started. */
+export type Running = { name: string; pids: number[]; cpu(): number; stop(): Promise<void> }
 export type Listening = { udp?: number[]; tcp?: number[] }
 
 type Start = {
@@ -24,7 +26,9 @@ process.on('exit', () => {
 /** Resolves when it listens; throws with its own words when it ends instead. */
 export async function launch(name: string, { argv, log, listens, env }: Start): Promise<Running> {
   const fd = openSync(log, 'w')
-  const child = spawn(argv[0]!, argv.slice(1), {
+  const account = openAccount()
+  const [program, ...words] = account.enter(argv)
+  const child = spawn(program!, words, {
     stdio: ['ignore', fd, fd],
     env: { ...process.env, ...env },
   })
@@ -32,19 +36,21 @@ export async function launch(name: string, { argv, log, listens, env }: Start): 
   alive.add(child)
   const gone = new Promise<void>((done) => child.once('close', () => done()))
   void gone.then(() => alive.delete(child))
-  const words = () => readFileSync(log, 'utf8').slice(-2000)
+  const said = () => readFileSync(log, 'utf8').slice(-2000)
   for (const end = Date.now() + 60_000; !hears(child.pid!, listens); await sleep(20)) {
-    if (child.exitCode !== null || child.signalCode !== null) throw new Error(`${name} ended: ${words()}`)
-    if (Date.now() > end) throw new Error(`${name} does not listen: ${words()}`)
+    if (child.exitCode !== null || child.signalCode !== null) throw new Error(`${name} ended: ${said()}`)
+    if (Date.now() > end) throw new Error(`${name} does not listen: ${said()}`)
   }
   return {
     name,
     pids: [child.pid!],
+    cpu: () => account.seconds(child.pid!),
     async stop() {
       const timer = setTimeout(() => child.kill('SIGKILL'), 8000)
       child.kill('SIGTERM')
       await gone
       clearTimeout(timer)
+      account.close()
     },
   }
 }
@@ -54,6 +60,7 @@ export function together(name: string, parts: Running[]): Running {
   return {
     name,
     pids: parts.flatMap(({ pids }) => pids),
+    cpu: () => parts.reduce((sum, part) => sum + part.cpu(), 0),
     stop: async () => void (await Promise.all(parts.map((part) => part.stop()))),
   }
 }

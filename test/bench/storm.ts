@@ -1,6 +1,6 @@
 // A rack of 1,000 machines that is switched on: each gets an address, loads 1 MB by TFTP, its configuration and 10 MB by
 // HTTP. The time is that of the last one.
-import { cpuOf, memoryOf, watchMemory } from './accounting.ts'
+import { memoryOf, watchMemory } from './accounting.ts'
 import { makeRack, type Step } from './client.ts'
 import { sysclone } from './ours.ts'
 import { type Contestant, combined, peers } from './peers.ts'
@@ -45,9 +45,9 @@ export async function storm(ground: Ground) {
     try {
       const idle = memoryOf(server.pids)
       const memory = watchMemory(server.pids)
-      const before = cpuOf(server.pids)
+      const before = server.cpu()
       const result = await rack(MACHINES, contestant.steps(site), 120)
-      const cpu = cpuOf(server.pids) - before
+      const cpu = server.cpu() - before
       const { done, seconds, dhcpSent, dhcpRetries, tftpRetries, httpRetries, steps } = result
       if (result.error) note(`${contestant.name}: ${result.error}`)
       const [dhcp, tftp, , blob] = steps.map(({ most }) => most)

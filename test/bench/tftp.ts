@@ -1,5 +1,5 @@
 // TFTP: a rack that loads its loader at once, one client that asks for a window, and a network that loses packets.
-import { cpuOf, memoryOf } from './accounting.ts'
+import { memoryOf } from './accounting.ts'
 import { makeRack, type RackResult } from './client.ts'
 import { sysclone } from './ours.ts'
 import { type Contestant, peers } from './peers.ts'
@@ -57,9 +57,9 @@ export async function tftp(ground: Ground) {
 }
 
 async function costed(server: Running, work: () => Promise<RackResult>) {
-  const before = cpuOf(server.pids)
+  const before = server.cpu()
   const result = await work()
-  return { result, cpu: cpuOf(server.pids) - before }
+  return { result, cpu: server.cpu() - before }
 }
 const speedOf = ({ bytes, seconds }: RackResult) => bytes / seconds / 1e6
 
