@@ -95,6 +95,8 @@ async function capture(spec: CaptureSpec, { config, emit, signal }: Tools): Prom
     privateKey: await readFile(config.ssh.identity ?? join(config.stateDir, 'ssh', 'id_ed25519'), 'utf8'),
     image: parseImageName(spec.image),
     ...(spec.place !== undefined && { place: spec.place }),
+    ...(spec.type !== undefined && { kind: spec.type }),
+    ...(spec.excludes !== undefined && { excludes: spec.excludes }),
     images: await openImages(join(config.stateDir, 'images')),
     scripts: { probe: probe!, list: list!, archive: archive! },
     emit,

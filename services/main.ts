@@ -220,6 +220,8 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
       port: sshport ?? 22,
       user: sshuser,
       image: request.image,
+      ...(request.type && { type: request.type }),
+      ...(request.excludes && { excludes: request.excludes }),
       ...(request.place !== undefined && { place: request.place }),
       ...(hostKey && { hostKey }),
       ...jumpOf(golden, request.acceptJumpHostkey),

@@ -1,4 +1,5 @@
 // What the processes of the server say to each other, through the supervisor (see serve.ts).
+
 import type { Ipv4, Mac, NodeName } from '../src/address.ts'
 import type { Delta, Snapshot } from '../src/boot/plan.ts'
 import type { Stranger } from '../src/boot/strangers.ts'
@@ -6,6 +7,7 @@ import type { Config } from '../src/config.ts'
 import type { LeaseState } from '../src/dhcp/leases.ts'
 import type { Event } from '../src/events.ts'
 import { type Fault, faultOf } from '../src/fault.ts'
+import type { ImageKind } from '../src/image/version.ts'
 import { type Emit, makeEmit } from './emit.ts'
 import type { HandedDescriptor } from './net/handed.ts'
 
@@ -20,6 +22,8 @@ export type CaptureSpec = {
   hostKey?: string // 'SHA256:...'
   jump?: { host: string; port: number; user: string; hostKey?: string }
   image: string
+  type?: ImageKind
+  excludes?: string[] // words of exclude=
   place?: string // where the version is kept, when that is not the image store
 }
 /** Work on the image store. `out` is a file that the job makes, or a unix socket that somebody listens on. */

@@ -1,5 +1,7 @@
 import type { Command } from 'commander'
 import type { UserError } from '../../src/fault.ts'
+import type { CaptureReport } from '../../src/image/capture-report.ts'
+import { renderCaptureReport } from '../../src/image/capture-report.ts'
 import { type Needs, type Shared, serverCommand } from './needs.ts'
 import { tableOf } from './table.ts'
 
@@ -25,9 +27,12 @@ type Detail = Row & {
   layers: { digest: string; bytes: number; tarBytes: number; entryCount: number }[]
   layout: { disks: { path: string; bytes: number; label: string; partitions: Part[] }[] }
   nodes: string[]
+  base?: string
+  excludes?: string[]
+  report?: CaptureReport
 }
 type Part = { number: number; filesystem?: { type: string; mountpoint?: string; label?: string } }
-type Options = Shared & { l?: boolean; z?: boolean }
+type Options = Shared & { l?: boolean; z?: boolean; report?: boolean }
 
 /** `lsimage [IMAGE...]`: every version that can be deployed; `-l` and `-z` say all of each. */
 export function lsimage(program: Command, { api, print }: Needs) {
@@ -35,7 +40,8 @@ export function lsimage(program: Command, { api, print }: Needs) {
     .argument('[images...]', 'only these: img is all its versions, img:2 that one')
     .option('-l', 'everything of each version')
     .option('-z', 'the same as stanzas')
-    .action(async (asked: string[], { server, json, l, z }: Options) => {
+    .option('--report', 'what the capture of each did')
+    .action(async (asked: string[], { server, json, l, z, report }: Options) => {
       const client = api(server)
       const { images, broken } = (await client.get('/images')) as {
         images: Row[]
@@ -50,11 +56,12 @@ export function lsimage(program: Command, { api, print }: Needs) {
             object: each,
           })
       const shown = images.filter((row) => asked.length === 0 || asked.some((each) => isMeant(row, each)))
-      if (!l && !z)
+      if (!l && !z && !report)
         return json ? print.json(shown) : print.line(tableOf(print, head(shown), shown.map(cells(shown))))
       const details: Detail[] = []
       for (const row of shown) details.push((await client.get(`/images/${nameOf(row)}`)).image)
       if (json) print.json(details)
+      else if (report) print.line(details.flatMap(reportLines))
       else print.line(details.flatMap((detail) => stanza(detail, z === true)))
     })
 }
@@ -84,6 +91,13 @@ const cells =
 
 const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`
 
+const reportLines = (image: Detail): string[] => [
+  `${nameOf(image)}:`,
+  ...(image.report ? renderCaptureReport(image.report) : [`${image.origin ?? 'no report was kept'}`]).map(
+    (line) => `    ${line}`,
+  ),
+]
+
 /** As lsdef prints an object; `-z` is the form that stanza files have. */
 function stanza(image: Detail, isFile: boolean): string[] {
   const facts: Record<string, string | undefined> = {
@@ -92,6 +106,8 @@ function stanza(image: Detail, isFile: boolean): string[] {
     captured: image.createdAt,
     source: image.source,
     origin: image.origin,
+    base: image.base,
+    exclude: image.excludes?.join(','),
     arch: image.arch,
     firmware: image.firmware,
     os: image.os.name,

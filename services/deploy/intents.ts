@@ -88,6 +88,12 @@ export function makeIntents(needs: Needs, states: States, { payloadOf }: Pick<Bo
   }
 
   function checkFits({ name, arch }: Node, image: ImageVersion) {
+    if (image.kind === 'diskless')
+      throw new UserError('a diskless image cannot be booted yet', {
+        what: `${versionName(image)} was captured with -t diskless`,
+        allowed: 'an image captured with -t sysclone',
+        object: name,
+      })
     if (arch && arch !== image.arch)
       throw new UserError('the image is for another architecture', {
         what: `${versionName(image)} is ${image.arch}`,

@@ -4,6 +4,9 @@ import type { FastifyInstance } from 'fastify'
 import type { ImageName } from '../../src/address.ts'
 import { parseImageName, parseNodeName } from '../../src/address.ts'
 import { type Fault, faultOf, UserError } from '../../src/fault.ts'
+import type { Osimage } from '../../src/image/osimage.ts'
+import { changeOsimage, kindOf } from '../../src/image/osimage.ts'
+import type { ImageKind, ImageVersion } from '../../src/image/version.ts'
 import type { Job } from '../../src/job.ts'
 import { osimageFor } from '../../src/node/group.ts'
 import type { Node } from '../../src/node/node.ts'
@@ -59,19 +62,17 @@ export function actionRoutes(app: FastifyInstance, needs: AdminNeeds) {
   })
 
   typed.post('/captures', { schema: { body: Capture } }, async ({ body }) => {
-    const { node: _, image: __, ...how } = body
+    const { node: _, image: __, profile, type = 'sysclone', ...how } = body
     const node = parseNodeName(body.node)
     if (!(await store.nodes.get(node)))
       throw new UserError('no such node', { what: node, object: node, status: 404 })
     const image = parseImageName(body.image)
-    if ((await store.osimages.get(image))?.provmethod === 'boot')
-      throw new UserError('the osimage is boot-only', {
-        what: image,
-        allowed: 'another name, or rmdef -t osimage first',
-        object: image,
-        status: 409,
-      })
-    const { job } = await needs.capture({ node, image, ...how })
+    const osimage = await store.osimages.get(image)
+    refuseOtherKind(osimage, images.get(image), type)
+    if (profile !== undefined)
+      await store.osimages.put(changeOsimage(osimage ?? { name: image }, { op: 'set', attrs: { profile } }))
+    const excludes = osimage?.exclude
+    const { job } = await needs.capture({ node, image, type, ...(excludes && { excludes }), ...how })
     emit('admin.change', { who: 'local', what: `imgcapture ${image}`, object: node, job })
     return { job }
   })
@@ -119,6 +120,18 @@ export function actionRoutes(app: FastifyInstance, needs: AdminNeeds) {
       status: 404,
     })
   }
+}
+
+/** One name is of one kind: nodes that are to get it must not get something else. */
+function refuseOtherKind(osimage: Osimage | undefined, newest: ImageVersion | undefined, type: ImageKind) {
+  const kind = newest ? (newest.kind ?? 'sysclone') : osimage && kindOf(osimage)
+  if (kind === undefined || kind === type) return
+  throw new UserError(kind === 'boot' ? 'the osimage is boot-only' : 'the osimage is of another kind', {
+    what: `provmethod=${kind}`,
+    allowed: kind === 'boot' ? 'another name, or rmdef -t osimage first' : `another name, or -t ${kind}`,
+    object: (newest ?? osimage)!.name,
+    status: 409,
+  })
 }
 
 async function resultOf(node: Node, act: () => Promise<string>): Promise<Result> {

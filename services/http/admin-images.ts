@@ -1,5 +1,6 @@
 // The image store by the API: what is in it, and work on it. What takes long is a job; what a job says beside its result
 // goes to `out`, a file that it makes or a unix socket that the asker listens on.
+import { readFile } from 'node:fs/promises'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
 import type { Static } from 'typebox'
@@ -7,6 +8,8 @@ import { Type } from 'typebox'
 import type { ImageName } from '../../src/address.ts'
 import { parseImageName } from '../../src/address.ts'
 import { faultOf, UserError } from '../../src/fault.ts'
+import type { CaptureReport } from '../../src/image/capture-report.ts'
+import { parseCaptureReport } from '../../src/image/capture-report.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import { versionName } from '../../src/image/version.ts'
 import type { ImageSpec } from '../process.ts'
@@ -69,10 +72,19 @@ export function imageRoutes(app: FastifyInstance, needs: AdminNeeds) {
         ...summary(version, holdersOf(images.list())),
         ...{ layers, layout, sshHostKeyTypes, kernel, modules, manifest },
         place: imageStore.placeOf(version).path,
+        ...(version.base !== undefined && { base: version.base }),
+        ...(version.excludes !== undefined && { excludes: version.excludes }),
+        ...(await reportOf(version)),
         nodes: [...new Set(users.map(({ node }) => node))],
       },
     }
   })
+
+  /** What its capture did; versions made otherwise have none. */
+  async function reportOf({ report }: ImageVersion): Promise<{ report?: CaptureReport }> {
+    if (report === undefined) return {}
+    return { report: parseCaptureReport(await readFile(imageStore.blobPath(report.digest), 'utf8')) }
+  }
 
   typed.post('/images/copy', { schema: { body: Copy } }, async ({ body: { from, to, next = false } }) => {
     const version = imageStore.find(referenceOf(from))

@@ -1,10 +1,11 @@
 // What the routes of the admin API are given; main.ts brings it together.
+
 import type { ImageName, NodeName } from '../../src/address.ts'
 import type { Stranger } from '../../src/boot/strangers.ts'
 import type { Config } from '../../src/config.ts'
 import type { DryWorld } from '../../src/dhcp/dry-run.ts'
 import type { ReadFiles } from '../../src/image/osimage.ts'
-import type { ImageVersion } from '../../src/image/version.ts'
+import type { ImageKind, ImageVersion } from '../../src/image/version.ts'
 import type { Job } from '../../src/job.ts'
 import type { Network } from '../../src/node/network.ts'
 import type { Emit } from '../emit.ts'
@@ -16,6 +17,8 @@ import type { Store } from '../store/store.ts'
 export type CaptureRequest = {
   node: NodeName
   image: ImageName
+  type?: ImageKind
+  excludes?: string[] // of the osimage
   place?: string
   acceptHostkey?: string
   acceptJumpHostkey?: string
@@ -30,7 +33,10 @@ export type AdminNeeds = {
     list(): ImageVersion[]
     get(name: ImageName, version?: number): ImageVersion | undefined
   }
-  imageStore: Pick<Images, 'find' | 'copy' | 'remove' | 'refs' | 'broken' | 'placeOf' | 'numbersOf'>
+  imageStore: Pick<
+    Images,
+    'find' | 'copy' | 'remove' | 'refs' | 'broken' | 'placeOf' | 'numbersOf' | 'blobPath'
+  >
   /** The definitions of osimages are made to fit what the image store has now; `like` lends its own to a copy. */
   imagesChanged(like?: ImageName): Promise<void>
   /** Work on the image store, in a process of its own. */

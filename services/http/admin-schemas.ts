@@ -104,6 +104,8 @@ export const Capture = Type.Object(
   {
     node: name,
     image: name,
+    type: Type.Optional(Type.Union([Type.Literal('sysclone'), Type.Literal('diskless')])), // default: sysclone
+    profile: Type.Optional(name), // of the osimage
     place: Type.Optional(Type.String({ pattern: '^/', maxLength: 1000 })), // a folder of the server
     acceptHostkey: Type.Optional(fingerprint),
     acceptJumpHostkey: Type.Optional(fingerprint),

@@ -17,7 +17,8 @@ import {
   textLike,
 } from '../attribute.ts'
 import { UserError } from '../fault.ts'
-import { parsePathPattern, parseScriptName, pathPatterns, scriptNames } from '../node/values.ts'
+import { parseScriptName, scriptNames } from '../node/values.ts'
+import { excludeWords, parseExclude } from './excludes.ts'
 import type { Arch, BlobRef, ImageVersion } from './version.ts'
 
 /** What a capture tells of an osimage; absent until its first one. */
@@ -28,13 +29,14 @@ export type Captured = {
   rootimgdir: string // the OCI image layout that holds it
   version: number // the newest one
   digest: Digest
+  kind?: 'diskless' // absent: sysclone
 }
 export type Osimage = {
   name: ImageName
   profile?: string
   addkcmdline?: string
   captured?: Captured
-  exclude?: string[] // paths that captures leave out
+  exclude?: string[] // what captures leave out, in SystemImager's syntax
   scrub?: string[] // 'machine-id:keep': what captures do with an identity or a secret
   postscripts?: string[]
   postbootscripts?: string[]
@@ -48,7 +50,7 @@ export type Osimage = {
   partitionfile?: string // also 's:/path', a script
   usercomment?: string
   // Of a boot-only osimage:
-  provmethod?: 'boot' // absent: sysclone
+  provmethod?: 'boot' | 'diskless' // absent: sysclone
   kernel?: string // path of a file on the server
   initrd?: string[] // in load order
   kcmdline?: string
@@ -77,17 +79,25 @@ const partitioning = parsedBy((text) => {
 })
 const scrubRule = textLike(/^[a-z0-9][a-z0-9-]{0,63}:(keep|regenerate|drop)$/, 'not a scrub rule')
 const unused = (what: string) => `${what} (kept; a clone has what its golden client has)`
-const provmethods = oneOf('sysclone', 'boot')
+const provmethods = oneOf('sysclone', 'diskless', 'boot')
 const word = textLike(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'not a word')
+
+/** What an osimage is for. */
+export function kindOf({ provmethod }: Osimage): 'sysclone' | 'diskless' | 'boot' {
+  return provmethod ?? 'sysclone'
+}
 
 const table = {
   imagetype: shown(() => 'linux', 'linux'),
   osname: shown(() => 'Linux', 'Linux'),
   provmethod: {
-    describe: 'sysclone: what imgcapture captured | boot: kernel and initrd are booted as given',
-    print: (image) => image.provmethod ?? 'sysclone',
-    set: ({ provmethod: _, ...rest }, text) =>
-      text.trim() && provmethods.parse(text.trim()) === 'boot' ? { ...rest, provmethod: 'boot' } : rest,
+    describe:
+      'sysclone: what imgcapture captured, installed on a disk | diskless: captured to be booted in RAM | boot: kernel and initrd are booted as given',
+    print: kindOf,
+    set: ({ provmethod: _, ...rest }, text) => {
+      const method = text.trim() ? provmethods.parse(text.trim()) : 'sysclone'
+      return method === 'sysclone' ? rest : { ...rest, provmethod: method }
+    },
   },
   kernel: field('kernel', serverPath, 'of provmethod=boot: a file on the server, read when it is set'),
   initrd: field(
@@ -108,7 +118,7 @@ const table = {
     kernelArguments,
     'kernel arguments: printable ASCII without quotes, \\ ` $',
   ),
-  exclude: field('exclude', optionalListOf(parsePathPattern), later(pathPatterns, 'captures')),
+  exclude: field('exclude', optionalListOf(parseExclude), excludeWords),
   scrub: field(
     'scrub',
     optionalListOf(scrubRule.parse),
@@ -150,8 +160,12 @@ function checkBootOnly(image: Osimage) {
   const refuse = (error: string, what: string, allowed: string) => {
     throw new UserError(error, { what, allowed, object: name })
   }
-  if (provmethod === 'boot' && captured)
-    refuse('the osimage was captured', `version ${captured.version}`, 'provmethod=boot with another name')
+  if (captured && kindOf(image) !== (captured.kind ?? 'sysclone'))
+    refuse(
+      'the osimage was captured',
+      `version ${captured.version}`,
+      `provmethod=${provmethod} with another name`,
+    )
   if (provmethod === 'boot' && kernel === undefined)
     refuse('provmethod=boot needs a kernel', 'kernel is empty', 'kernel=/path/of/vmlinuz')
   const bound = (['kernel', 'initrd', 'kcmdline'] as const).find((key) => image[key]?.length)
@@ -175,6 +189,8 @@ export function osimageOf(version: ImageVersion, rootimgdir: string, before?: Os
   const osvers = `${version.os.id}${version.os.version}`
   const { name, arch, digest } = version
   const osdistroname = `${osvers}-${arch}`
-  const captured = { osarch: arch, osvers, osdistroname, rootimgdir, version: version.version, digest }
-  return { profile: 'compute', ...kept, name, captured }
+  const { kind } = version
+  const facts = { osarch: arch, osvers, osdistroname, rootimgdir, version: version.version, digest }
+  const captured = { ...facts, ...(kind && { kind }) }
+  return { profile: 'compute', ...kept, name, captured, ...(kind && { provmethod: kind }) }
 }

@@ -278,7 +278,15 @@ describe('imgcapture', () => {
       err: '',
     })
     const { out } = await run([...words, '--json'])
-    expect(JSON.parse(out)).toEqual({ job: 'j1', image: 'img', version: 2, bytes: 300_000_000 })
+    expect(JSON.parse(out)).toEqual({
+      ...{ job: 'j1', image: 'img', version: 2, bytes: 300_000_000, new: true },
+    })
+  })
+
+  test('says that nothing has changed, and that there is no new version', async () => {
+    captureEnds = () => emit('job.done', { job: 'j1', kind: 'capture', result: 'img:2 (nothing changed)' })
+    expect((await run(words)).out).toContain('n1: nothing changed since img:2; no new version')
+    expect(JSON.parse((await run([...words, '--json'])).out)).toMatchObject({ version: 2, new: false })
   })
 
   test('fails with the reason, which cannot play with the terminal', async () => {
@@ -393,7 +401,10 @@ const refused: [words: string[], code: number, err: RegExp][] = [
   [['mkdef', '-t', 'network2', '-o', 'x'], 2, /Allowed choices are node, group, osimage, network/],
   [['nodeset', 'n1', 'shell'], 2, /Allowed: osimage/],
   [['nodeset', 'n1'], 2, /missing required argument 'state'/],
-  [['imgcapture', 'n1', '-t', 'diskless', '-o', 'x'], 2, /Allowed choices are sysclone/],
+  [['imgcapture', 'n1', '-t', 'partclone', '-o', 'x'], 2, /Allowed choices are sysclone, diskless/],
+  [['imgcapture', 'n1', '-t', 'sysclone'], 2, /required option '-o <image>' not specified/],
+  [['imgcapture', 'n1', '-o', '../x'], 2, /argument '\.\.\/x' is invalid/],
+  [['imgcapture', 'n1', '-o', 'x', '-n', 'e1000'], 2, /Not here: the ramdisk has the drivers/],
   [['imgcapture', 'n1', '-o', 'x', '--accept-hostkey', 'md5:1'], 2, /SHA256: and 43 characters/],
   [['lsdef', '--frobnicate'], 2, /unknown option/],
   [['lsdef', '--server', 'https://host/'], 1, /not the path of a socket/],

@@ -525,7 +525,7 @@ test('osimages, images, networks, leases, noderange and captures', async () => {
   expect((await call('POST', '/captures', { node: 'n1', image: 'img', acceptHostkey })).body).toEqual({
     job: 'j1',
   })
-  expect(asked).toEqual([[{ node: 'n1', image: 'img', acceptHostkey }]])
+  expect(asked).toEqual([[{ node: 'n1', image: 'img', type: 'sysclone', acceptHostkey }]])
 })
 
 test('a boot-only osimage: defined with its files, booted, not captured into, not removed while it is used', async () => {

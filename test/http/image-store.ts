@@ -23,6 +23,7 @@ export function imageNeeds(versions: readonly ImageVersion[] = []): ImageNeeds {
       refs: ({ layers = [] }) => layers,
       broken: () => [],
       placeOf: () => ({ path: '/images' }) as never,
+      blobPath: (digest) => `/images/${digest}`,
       numbersOf: (name) => named(name).map(({ version }) => version),
     },
     imagesChanged: async () => {},
