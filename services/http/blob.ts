@@ -19,7 +19,7 @@ type Needs = {
   limits?: Limits
 }
 
-/** So many bodies at once keep the buffers below 60 MB; a worker holds some thousand machines that wait. */
+/** So many bodies at once keep the buffers below 30 MB; a worker holds some thousand machines that wait. */
 const usualLimits: Limits = { most: 128, perClient: 8, line: 2000 }
 
 export async function startBlobServer({ address, port, folders, emit, limits = usualLimits }: Needs) {
@@ -121,10 +121,11 @@ async function findBlob(folders: Iterable<string>, hex: string) {
 }
 
 // Big reads make a single stream fast; many streams at once get smaller ones, so that memory stays bounded:
-// 128 bodies hold at most 32 x 1 MiB + 96 x 256 KiB = 56 MiB; of those that could not wait any longer, each 64 KiB.
+// 128 bodies hold at most 8 x 1 MiB + 16 x 512 KiB + 104 x 128 KiB = 29 MiB; of those that could not wait any longer, each 64 KiB.
 const sizes = [
-  { upTo: 32, bytes: 1 << 20 },
-  { upTo: 128, bytes: 256 << 10 },
+  { upTo: 8, bytes: 1 << 20 },
+  { upTo: 24, bytes: 512 << 10 },
+  { upTo: 128, bytes: 128 << 10 },
   { upTo: Number.POSITIVE_INFINITY, bytes: 64 << 10 },
 ] as const
 const spare = new Map<number, Buffer[]>(sizes.map(({ bytes }) => [bytes, []]))
