@@ -1,4 +1,5 @@
 // One job in a process of its own: ssh, hashing and compression never slow the others. It reports to main.
+import { randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseImageName } from '../src/address.ts'
@@ -6,9 +7,12 @@ import type { Config } from '../src/config.ts'
 import { type Fault, faultOf } from '../src/fault.ts'
 import { versionName } from '../src/image/version.ts'
 import { captureImage } from './capture/capture.ts'
+import { buildModules, type CapturedFiles, openCaptured } from './capture/modules.ts'
 import { catFile } from './images/cat.ts'
 import { diffVersions } from './images/diff.ts'
+import { exportImage } from './images/export.ts'
 import { checkImages } from './images/fsck.ts'
+import { type ImportNeeds, importImage } from './images/import.ts'
 import { withOutlet } from './images/outlet.ts'
 import { squashVersion } from './images/squash.ts'
 import { type Images, openImages } from './images/store.ts'
@@ -68,9 +72,30 @@ async function run(spec: JobSpec, tools: Tools): Promise<string> {
       const version = await squashVersion({ images, version: find(spec), progress, signal, now: new Date() })
       return versionName(version)
     }
-    default:
-      throw new Error(`no such work: ${spec.kind}`)
+    case 'export':
+      return withOutlet(spec.out, async (outlet) => {
+        const bytes = await exportImage({ images, version: find(spec), outlet, progress, signal })
+        return `${(bytes / 1e6).toFixed(1)} MB`
+      })
+    case 'import': {
+      const { source, layout, place, choose = {} } = spec
+      const version = await importImage({
+        ...{ images, source, choose, progress, signal, build },
+        image: parseImageName(spec.image),
+        ...(layout !== undefined && { layout }),
+        ...(place !== undefined && { place }),
+        now: new Date(),
+        makeUuid: randomUUID,
+      })
+      return versionName(version)
+    }
   }
+}
+
+/** What nodes netboot, made of an image's own files as a capture does. */
+const build: ImportNeeds['build'] = {
+  open: openCaptured,
+  modules: (needs) => buildModules({ ...needs, files: needs.files as CapturedFiles, loaded: [] }),
 }
 
 /** All versions, or those that are named; the records of some may be damaged. */

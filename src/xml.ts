@@ -1,8 +1,14 @@
-// A small reader of XML: elements, text, comments, CDATA. It declares and expands no entities, so a file can not grow
-// while it is read; attributes are skipped. Faults name the line.
+// A small reader of XML: elements, attributes, text, comments, CDATA. It declares and expands no entities, so a file can
+// not grow while it is read. Faults name the line.
 import { UserError } from './fault.ts'
 
-export type Element = { name: string; line: number; text: string; children: Element[] }
+export type Element = {
+  name: string
+  line: number
+  text: string
+  children: Element[]
+  attributes: ReadonlyMap<string, string>
+}
 
 const limits = { bytes: 16 << 20, depth: 16, elements: 500_000 }
 const named: Record<string, string> = { lt: '<', gt: '>', amp: '&', quot: '"', apos: "'" }
@@ -13,13 +19,14 @@ const cdata = /<!\[CDATA\[([\s\S]*?)\]\]>/y
 const instruction = /<\?[\s\S]*?\?>/y
 const doctype = /<!DOCTYPE[^[<>]*>/y
 const closing = /<\/([A-Za-z_][\w.-]*)\s*>/y
+const attribute = /([\w:.-]+)\s*=\s*(?:"([^"<]*)"|'([^'<]*)')/g
 const opening = /<([A-Za-z_][\w.-]*)((?:\s+[\w:.-]+\s*=\s*(?:"[^"<]*"|'[^'<]*'))*)\s*(\/?)>/y
 
 /** The root element. `file` is for the faults alone. */
 export function parseXml(text: string, file: string): Element {
   if (text.length > limits.bytes)
     throw new UserError('too large', { what: `${text.length} bytes`, object: file })
-  const top: Element = { name: '', line: 0, text: '', children: [] }
+  const top: Element = { name: '', line: 0, text: '', children: [], attributes: new Map() }
   const open = [top]
   let at = 0
   let line = 1
@@ -53,14 +60,23 @@ export function parseXml(text: string, file: string): Element {
     openElement(start)
   }
 
-  function openElement([all, name = '', , isEmpty]: RegExpExecArray) {
+  function openElement([all, name = '', inside = '', isEmpty]: RegExpExecArray) {
     count += 1
     if (count > limits.elements) throw fault(`more than ${limits.elements} elements`, line)
     if (open.length > limits.depth) throw fault(`deeper than ${limits.depth} elements`, line)
-    const element: Element = { name, line, text: '', children: [] }
+    const element: Element = { name, line, text: '', children: [], attributes: attributesIn(inside) }
     open.at(-1)!.children.push(element)
     if (!isEmpty) open.push(element)
     pass(at + all.length)
+  }
+
+  function attributesIn(inside: string): Map<string, string> {
+    const found = new Map<string, string>()
+    for (const [all, key = '', double, single = ''] of inside.matchAll(attribute)) {
+      if (found.has(key)) throw fault(`attribute ${key} twice`, line, all)
+      found.set(key, plainText(double ?? single))
+    }
+    return found
   }
 
   function closeElement([all, name]: RegExpExecArray) {

@@ -90,7 +90,7 @@ _sysclone() {
     fi
     case $prev in
         -t) _sysclone_offer "$(_sysclone_types "$command")"; return ;;
-        -z|--config|--server|--identity) compopt -o default; return ;;
+        -z|--config|--server|--identity|--layout) compopt -o default; return ;;
         -i) _sysclone_offer "$(_sysclone_attributes "$type")"; return ;;
         -o)
             [ "$command" = imgcapture ] && type=osimage
@@ -119,7 +119,7 @@ _sysclone() {
         lsdef|rmdef|noderange|imgcapture) _sysclone_offer "$(_sysclone_names "$type")" ;;
         lsimage|rmimage|cpimage|diff|fsck|cat|squash|imgexport) _sysclone_offer "$(_sysclone_images)" ;;
         completion) _sysclone_offer bash ;;
-        import) compopt -o default ;;
+        import|imgimport) compopt -o default ;;
     esac
 }
 complete -F _sysclone sysclone @LINKS@

@@ -27,6 +27,8 @@ const commands: Record<string, () => Promise<Register>> = {
   lsimage: async () => (await import('./lsimage.ts')).lsimage,
   cpimage: async () => (await import('./cpimage.ts')).cpimage,
   rmimage: async () => (await import('./rmimage.ts')).rmimage,
+  imgexport: async () => (await import('./imgexport.ts')).imgexport,
+  imgimport: async () => (await import('./imgimport.ts')).imgimport,
   squash: async () => (await import('./squash.ts')).squash,
   diff: async () => (await import('./diff.ts')).diff,
   cat: async () => (await import('./cat.ts')).cat,

@@ -5,7 +5,8 @@ import { promisify } from 'node:util'
 import { constants, createZstdDecompress, zstdCompress } from 'node:zlib'
 import { UserError } from '../../src/fault.ts'
 import type { FileFacts, Stored } from '../../src/image/compare-line.ts'
-import { renderManifestLine } from '../../src/image/compare-line.ts'
+import { parseManifestLine, renderCompareLine, renderManifestLine } from '../../src/image/compare-line.ts'
+import type { TreeEntry } from '../../src/image/tree.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import { versionName } from '../../src/image/version.ts'
 import type { Images } from './store.ts'
@@ -18,8 +19,11 @@ export async function readManifest(
   version: ImageVersion,
   line: (line: string) => void,
 ): Promise<void> {
+  return readLines(images.placeOf(version).blobPath(version.manifest.digest), versionName(version), line)
+}
+
+async function readLines(path: string, object: string, line: (line: string) => void): Promise<void> {
   let rest = ''
-  const path = images.placeOf(version).blobPath(version.manifest.digest)
   try {
     await pipeline(createReadStream(path), createZstdDecompress(), async (stream: AsyncIterable<Buffer>) => {
       for await (const chunk of stream) {
@@ -30,18 +34,49 @@ export async function readManifest(
     })
   } catch (error) {
     if (error instanceof UserError) throw error
-    throw damaged(version, (error as Error).message)
+    throw damaged(object, (error as Error).message)
   }
-  if (rest !== '') throw damaged(version, 'its last line is cut')
+  if (rest !== '') throw damaged(object, 'its last line is cut')
 }
 
-const damaged = (version: ImageVersion, what: string) =>
+const damaged = (object: string, what: string) =>
   new UserError('the file manifest is damaged', {
     what,
     allowed: 'sysclone fsck shows what else is',
-    object: versionName(version),
+    object,
     status: 500,
   })
+
+/** What the manifest says beyond the archives, by path. Throws UserError when it and the layers do not agree. */
+export async function checkManifest(
+  path: string,
+  object: string,
+  entries: readonly TreeEntry[],
+): Promise<Map<string, Pick<Stored, 'inode' | 'ctimeNs'>>> {
+  const there = new Map(entries.map((entry) => [entry.facts.path, renderCompareLine(entry.facts)]))
+  const known = new Map<string, Pick<Stored, 'inode' | 'ctimeNs'>>()
+  const disagree = (wrong: string) =>
+    new UserError('the file manifest and the layers do not agree', { what: `/${wrong}`, object, status: 500 })
+  await readLines(path, object, (line) => {
+    const {
+      sha256: _,
+      xattrs: __,
+      layer: ___,
+      offset: ____,
+      inode,
+      ctimeNs,
+      ...facts
+    } = parseManifestLine(line)
+    if (there.get(facts.path) !== renderCompareLine(facts)) throw disagree(facts.path)
+    there.delete(facts.path)
+    known.set(facts.path, {
+      ...(inode !== undefined && { inode }),
+      ...(ctimeNs !== undefined && { ctimeNs }),
+    })
+  })
+  for (const missing of there.keys()) throw disagree(missing)
+  return known
+}
 
 /** The blob's content, sorted as the manifest of a capture is. */
 export async function renderManifest(

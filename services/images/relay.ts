@@ -40,6 +40,12 @@ export async function relay(needs: Needs): Promise<{ layers: Layer[]; members: M
         facts: entry.facts,
         stored: { ...entry.stored, layer, offset: writers[layer]!.position() },
       })
+    // First: what is made in a folder changes its time, which its own entry sets afterwards.
+    const last = writers[count - 1]!
+    for (const { path, mode } of missing) {
+      members.push(directoryAt(path, mode, { layer: count - 1, offset: last.position() }))
+      await last.write(renderTarHeader({ path, type: 'directory', mode }))
+    }
     for (const copy of copies) {
       signal.throwIfAborted()
       const layer = target.get(copy.entry.facts.path)!
@@ -47,11 +53,6 @@ export async function relay(needs: Needs): Promise<{ layers: Layer[]; members: M
       const before = writers[layer]!.position()
       await copyMember(needs, copy, writers[layer]!)
       progress(writers[layer]!.position() - before)
-    }
-    const last = writers[count - 1]!
-    for (const { path, mode } of missing) {
-      members.push(directoryAt(path, mode, { layer: count - 1, offset: last.position() }))
-      await last.write(renderTarHeader({ path, type: 'directory', mode }))
     }
     return { layers: await finish(writers, members), members }
   } finally {

@@ -1,14 +1,11 @@
 // `sysclone squash img`: the next version, with the same tree in few layers. A version that was captured again and again has
 // a layer for each time; what was replaced in them takes room, and each costs an install a stream of its own.
-import { UserError } from '../../src/fault.ts'
-import { parseManifestLine, renderCompareLine } from '../../src/image/compare-line.ts'
-import type { TreeEntry } from '../../src/image/tree.ts'
 import { growTree } from '../../src/image/tree.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import { versionName } from '../../src/image/version.ts'
 import { openLayer } from './layer.ts'
 import { indexLayer } from './layer-index.ts'
-import { readManifest, renderManifest } from './manifest.ts'
+import { checkManifest, renderManifest } from './manifest.ts'
 import type { Member } from './relay.ts'
 import { relay } from './relay.ts'
 import type { Stage } from './stage.ts'
@@ -49,7 +46,8 @@ async function layAnew(stage: Stage, readers: Awaited<ReturnType<typeof openLaye
     tree.add(await indexLayer(reader, version.layers[i]!, progress.add))
   }
   const entries = tree.entries()
-  const known = await knownOf(entries, needs)
+  const manifest = needs.images.placeOf(version).blobPath(version.manifest.digest)
+  const known = await checkManifest(manifest, versionName(version), entries)
   progress.phase(
     'layers',
     35,
@@ -62,35 +60,4 @@ async function layAnew(stage: Stage, readers: Awaited<ReturnType<typeof openLaye
     ({ facts, stored }): Member => ({ facts, stored: { ...stored, ...known.get(facts.path) } }),
   )
   return { layers: laid.layers, members }
-}
-
-/** What the manifest says beyond the layers, by path. Throws UserError when the two do not agree: something is lost. */
-async function knownOf(entries: readonly TreeEntry[], { images, version }: Needs) {
-  const there = new Map(entries.map((entry) => [entry.facts.path, renderCompareLine(entry.facts)]))
-  const known = new Map<string, { inode?: string; ctimeNs?: string }>()
-  const disagree = (path: string) =>
-    new UserError('the file manifest and the layers do not agree', {
-      what: `/${path}`,
-      object: versionName(version),
-      status: 500,
-    })
-  await readManifest(images, version, (line) => {
-    const {
-      sha256: _,
-      xattrs: __,
-      layer: ___,
-      offset: ____,
-      inode,
-      ctimeNs,
-      ...facts
-    } = parseManifestLine(line)
-    if (there.get(facts.path) !== renderCompareLine(facts)) throw disagree(facts.path)
-    there.delete(facts.path)
-    known.set(facts.path, {
-      ...(inode !== undefined && { inode }),
-      ...(ctimeNs !== undefined && { ctimeNs }),
-    })
-  })
-  for (const path of there.keys()) throw disagree(path)
-  return known
 }

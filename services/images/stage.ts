@@ -72,6 +72,9 @@ export async function openStage(imagesDir: string, purpose?: string) {
     await rm(blob.path, { force: true })
   }
 
+  /** Publishes a blob of another stage on the same file system with ours. */
+  const adopt = (blob: StagedBlob) => void blobs.push(blob)
+
   const close = () => rm(path, { recursive: true, force: true })
   /** Leaves everything for the next attempt. */
   const park = () => rename(path, join(folderOf(imagesDir), `0-${randomBytes(6).toString('hex')}`))
@@ -83,6 +86,7 @@ export async function openStage(imagesDir: string, purpose?: string) {
     writeBlob,
     openBlob,
     drop,
+    adopt,
     close,
     park,
   }
