@@ -2,8 +2,10 @@
 import { join } from 'node:path'
 import { limitEvents } from './emit.ts'
 import { startBlobServer } from './http/blob.ts'
+import { startRegistry } from './http/registry.ts'
+import { openCatalog } from './images/catalog.ts'
 import { openPlaces } from './images/places.ts'
-import { runChild } from './process.ts'
+import { registryToken, runChild } from './process.ts'
 
 runChild(async ({ config }, parent) => {
   const emit = limitEvents(parent.emit)
@@ -19,11 +21,17 @@ runChild(async ({ config }, parent) => {
       yield* places.known().map(blobsOf)
     },
   }
-  const servers = await Promise.all(
-    // A relayed subnet reaches us by the address of another one.
-    [...new Set(config.networks.map(({ address }) => address))].map((address) =>
-      startBlobServer({ address, port: config.http.imagePort, folders, emit }),
-    ),
+  // A relayed subnet reaches us by the address of another one.
+  const addresses = [...new Set(config.networks.map(({ address }) => address))]
+  const servers: { close(): Promise<void> }[] = await Promise.all(
+    addresses.map((address) => startBlobServer({ address, port: config.http.imagePort, folders, emit })),
   )
+  const { registry, stateDir } = config
+  if (registry) {
+    const catalog = openCatalog(join(stateDir, 'images'))
+    const token = registry.token ?? registryToken(stateDir)
+    for (const address of addresses)
+      servers.push(await startRegistry({ ...registry, token, address, catalog, emit }))
+  }
   return { close: async () => void (await Promise.all(servers.map((server) => server.close()))) }
 })

@@ -35,12 +35,13 @@ import { openImages } from './images/store.ts'
 import { openJobs } from './jobs.ts'
 import { loadBootfiles } from './loaders/build.ts'
 import type { LeaseRow, Parent, ToMain } from './process.ts'
-import { runChild } from './process.ts'
+import { registryToken, runChild } from './process.ts'
 import { openEventLog } from './record/event-log.ts'
 import { openKeeper } from './record/keeper.ts'
 import { ensureIdentity, readPublicIdentity } from './remote/identity.ts'
 import { probeHostKey } from './remote/login.ts'
 import { openStore } from './store/store.ts'
+import { ensureTokenFile } from './store/token-file.ts'
 
 const tickMs = 3000
 
@@ -59,6 +60,7 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
   const leases = askBoot<LeaseRow[]>(parent, 'leases')
   const strangers = askBoot<Stranger[]>(parent, 'strangers')
   await ensureIdentity(identityPath(config))
+  if (config.registry && !config.registry.token) await ensureTokenFile(registryToken(config.stateDir))
   await describeImages()
   const jobs = await openJobs({
     stored: store.jobs,
@@ -233,7 +235,7 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
     const job = jobs.running(id)
     if (job && makesVersion(job) && !fault) await takeOver(job).catch(report) // before anybody hears that it is there
     await jobs.end(id, { ...(fault && { fault }), ...(result !== undefined && { result }) })
-    if (job?.kind === 'capture' && !fault) await squashLong(job.image)
+    if (job?.kind === 'capture' && !fault) await squashLong(job.image).catch(() => {}) // another capture has begun
   }
 
   /** After many captures a version has many layers: the next one has the same tree in few. */

@@ -1,5 +1,6 @@
 // What the processes of the server say to each other, through the supervisor (see serve.ts).
 
+import { join } from 'node:path'
 import type { Ipv4, Mac, NodeName } from '../src/address.ts'
 import type { Delta, Snapshot } from '../src/boot/plan.ts'
 import type { Stranger } from '../src/boot/strangers.ts'
@@ -57,6 +58,9 @@ export type ToBoot =
   | { type: 'leases'; ask: number }
   | { type: 'strangers'; ask: number }
   | { type: 'boot-steps-stored'; of: string; number: number }
+
+/** Where the token for the registry is, when the configuration names no other file. */
+export const registryToken = (stateDir: string): string => join(stateDir, 'registry.token')
 
 /** Child to supervisor. */
 export type Up =

@@ -141,8 +141,15 @@ function imageUrlFaults(value: unknown, place: Place): Fault[] {
   })
 }
 
+/** TCP ports that we listen on: each its own. */
 function portFaults(value: unknown, place: Place): Fault[] {
-  const [http, images] = [valueAt(value, ['http', 'port']), valueAt(value, ['http', 'imagePort'])]
-  if (http !== images || typeof http !== 'number') return []
-  return [faultAt(place, ['http', 'imagePort'], 'the same as http.port', images)]
+  const ports = [
+    ['http', 'port'],
+    ['http', 'imagePort'],
+    ['registry', 'port'],
+  ].map((keys) => ({ keys, port: valueAt(value, keys) }))
+  return ports.flatMap(({ keys, port }, i) => {
+    const same = ports.slice(0, i).find((other) => other.port === port && typeof port === 'number')
+    return same ? [faultAt(place, keys, `the same as ${same.keys.join('.')}`, port)] : []
+  })
 }

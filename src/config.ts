@@ -102,12 +102,23 @@ const File = Type.Object(
       ) as Record<keyof typeof ownLoaders, TOptional<TString>>,
       { ...closed, default: {}, description: Object.keys(ownLoaders).join(', ') },
     ),
+    registry: Type.Optional(
+      Type.Object(
+        {
+          port: port(5000),
+          certificate: path('the absolute path of a certificate, PEM'),
+          key: path('the absolute path of its private key, PEM'),
+          token: Type.Optional(path('the absolute path of a file with a token of 16 characters or more')),
+        },
+        { ...closed, description: 'port, certificate, key, token' },
+      ),
+    ),
     ssh: Type.Object(
       { identity: Type.Optional(path('the absolute path of a private key')) },
       { ...closed, default: {}, description: 'identity' },
     ),
   },
-  { ...closed, description: 'keys and values: stateDir networks http tftp api loaders ssh' },
+  { ...closed, description: 'keys and values: stateDir networks http tftp api loaders registry ssh' },
 )
 type File = Static<typeof File>
 type NetworkKeys = Static<typeof NetworkKeys>
