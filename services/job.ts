@@ -5,9 +5,11 @@ import { join } from 'node:path'
 import { parseImageName } from '../src/address.ts'
 import type { Config } from '../src/config.ts'
 import { type Fault, faultOf } from '../src/fault.ts'
+import { cutRow } from '../src/image/rows.ts'
 import { versionName } from '../src/image/version.ts'
 import { captureImage } from './capture/capture.ts'
-import { buildModules, type CapturedFiles, openCaptured } from './capture/modules.ts'
+import { openCaptured } from './capture/modules.ts'
+import { netbootFiles } from './capture/netboot.ts'
 import { catFile } from './images/cat.ts'
 import { diffVersions } from './images/diff.ts'
 import { exportImage } from './images/export.ts'
@@ -95,7 +97,13 @@ async function run(spec: JobSpec, tools: Tools): Promise<string> {
 /** What nodes netboot, made of an image's own files as a capture does. */
 const build: ImportNeeds['build'] = {
   open: openCaptured,
-  modules: (needs) => buildModules({ ...needs, files: needs.files as CapturedFiles, loaded: [] }),
+  netboot: ({ lines, system, ...needs }) =>
+    netbootFiles({
+      ...needs,
+      rows: () => lines.map(cutRow),
+      probe: { ...system, loadedModules: [] },
+      base: undefined,
+    }),
 }
 
 /** All versions, or those that are named; the records of some may be damaged. */

@@ -12,10 +12,13 @@ import { buildModules, openCaptured, readKernel } from './modules.ts'
 
 export type Netboot = Pick<ImageVersion, 'kernel' | 'modules' | 'netbootKey' | 'initrd' | 'shim' | 'grub'>
 
+type NetbootFacts = Pick<Probe, 'arch' | 'os' | 'kernelRelease' | 'kernelPath' | 'loadedModules' | 'layout'>
+
 type Needs = {
   stage: Stage
   images: Images
-  probe: Probe
+  /** Of the machine; of an image that was built elsewhere, what is known without it. */
+  probe: NetbootFacts
   /** Rows of the version that is being made, in any order. */
   rows: () => Iterable<Row>
   layerPaths: string[] // of its layers
@@ -110,7 +113,7 @@ async function firstOf(files: CapturedFiles, paths: string[]): Promise<Buffer | 
 }
 
 /** What can be asked for: a few thousand of however many rows there are. */
-function wantedRows(rows: Iterable<Row>, { kernelRelease, kernelPath }: Probe): Row[] {
+function wantedRows(rows: Iterable<Row>, { kernelRelease, kernelPath }: NetbootFacts): Row[] {
   const below = ['boot/', `lib/modules/${kernelRelease}/`, `usr/lib/modules/${kernelRelease}/`]
   below.push('efi/', 'usr/lib/shim/', 'usr/lib/grub/', 'usr/share/efi/')
   const found: Row[] = []

@@ -2,18 +2,21 @@
 // it was: its layers, and its digest when all of its blobs came with it. What is foreign (an OCI image, a root tarball, a
 // folder) is laid into layers of ours, and what a capture learns from its golden client is read from the files themselves
 // and from a layout file.
-import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { zstdCompress } from 'node:zlib'
 import type { Digest, ImageName } from '../../src/address.ts'
 import { UserError, WireError } from '../../src/fault.ts'
 import type { LayerMember } from '../../src/image/archive-index.ts'
 import { indexArchive } from '../../src/image/archive-index.ts'
 import { parseAutoinstallConf } from '../../src/image/autoinstall-conf.ts'
+import { escapePath, renderManifestLine } from '../../src/image/compare-line.ts'
 import { makeExclude } from '../../src/image/excludes.ts'
 import type { LayoutFile } from '../../src/image/layout-file.ts'
 import { parseLayoutFile } from '../../src/image/layout-file.ts'
 import { manifestRefs } from '../../src/image/oci.ts'
 import type { OciConfig, OciManifest } from '../../src/image/oci-choice.ts'
 import { chooseManifest, parseOciConfig, parseOciManifest } from '../../src/image/oci-choice.ts'
+import { supersededPattern } from '../../src/image/superseded.ts'
 import {
   archByName,
   archOfProgram,
@@ -45,16 +48,19 @@ import type { Stage, StagedBlob } from './stage.ts'
 import type { Images } from './store.ts'
 import type { WorkProgress } from './work-progress.ts'
 
-/** Reads files of laid layers, and makes of them what nodes netboot: services/capture/modules.ts. */
 export type SystemFiles = { read(path: string): Promise<Buffer | undefined> }
+export type Netboot = Pick<ImageVersion, 'kernel' | 'modules' | 'netbootKey' | 'initrd' | 'shim' | 'grub'>
+/** As a capture does it: services/capture/modules.ts and netboot.ts. `lines` are those of a manifest. */
 type Build = {
-  open(members: readonly Member[], readers: readonly LayerReader[]): SystemFiles
-  modules(needs: {
-    files: SystemFiles
-    release: string
-    filesystems: string[]
-    workDir: string
-  }): Promise<Buffer>
+  open(lines: Iterable<string>, readers: readonly LayerReader[]): SystemFiles
+  /** Stages what nodes netboot. */
+  netboot(needs: {
+    stage: Stage
+    images: Images
+    lines: readonly string[]
+    layerPaths: string[]
+    system: Pick<ImageVersion, 'arch' | 'os' | 'kernelRelease' | 'layout'> & { kernelPath: string }
+  }): Promise<Netboot>
 }
 export type ImportNeeds = {
   images: Images
@@ -129,6 +135,7 @@ async function chosenManifest({ choose }: Work, source: OciSource) {
   throw new UserError('the source has indexes within indexes', { what: 'more than 4 deep' })
 }
 
+const compress = promisify(zstdCompress)
 const MAX_JSON = 16 << 20
 
 /** A blob that must be there, with its content: manifests and configs. */
@@ -176,7 +183,10 @@ async function importOurs(
     if (isWhole) stage.adopt(manifest.blob)
     const content = isWhole
       ? manifest.content
-      : await completed(json, { work, blobs, entries, members, readers, labels: config.config!.Labels! })
+      : await completed(json, {
+          ...{ work, blobs, entries, members, readers, labels: config.config!.Labels! },
+          layerPaths: layers.map(({ path }) => path),
+        })
     progress.phase('publish', 98)
     return await images.publishManifest(stage, image, content)
   } finally {
@@ -213,7 +223,7 @@ async function isComplete(
   blobs: ReadonlyMap<Digest, StagedBlob>,
   entries: readonly TreeEntry[],
 ): Promise<boolean> {
-  const refs = Object.values(annotations).filter((text) => /^sha256:[0-9a-f]{64} \d+$/.test(text))
+  const refs = Object.values(annotations).filter(isRef)
   const isThere = refs.every((text) => blobs.has(text.split(' ')[0] as Digest))
   const isAnnotated = layers.every((layer) => 'sysclone.tar.bytes' in (layer.annotations ?? {}))
   if (!isThere || !isAnnotated || !ours.every((key) => Object.hasOwn(annotations, key))) return false
@@ -228,31 +238,31 @@ type Completion = {
   entries: readonly TreeEntry[]
   members: readonly (readonly LayerMember[])[]
   readers: readonly LayerReader[]
+  layerPaths: string[]
   labels: Record<string, string>
 }
 
 /** The manifest with our annotations: other tools drop them, and the blobs that only they name. */
-async function completed(
-  json: any,
-  { work, blobs, entries, members, readers, labels }: Completion,
-): Promise<Buffer> {
-  const { stage, build, progress } = work
-  progress.phase('kernel', 80)
-  const release = labels['sysclone.kernel.release'] ?? ''
-  const laid = entries.map(({ facts, stored }): Member => ({ facts, stored }))
-  const files = build.open(laid, readers)
-  const layout = JSON.parse(labels['sysclone.layout']!)
-  const made: Record<(typeof ours)[number], Buffer> = {
-    'sysclone.kernel': await kernelOf(files, release),
-    'sysclone.modules': await modulesOf(work, files, release, layout),
-    'sysclone.manifest': await renderManifest(laid),
-  }
-  const kept = Object.entries((json.annotations ?? {}) as Record<string, string>).filter(
-    ([, text]) => !/^sha256:[0-9a-f]{64} \d+$/.test(text) || blobs.has(text.split(' ')[0] as Digest),
+async function completed(json: any, needs: Completion): Promise<Buffer> {
+  const { work, blobs, entries, members } = needs
+  const { stage } = work
+  work.progress.phase('kernel', 80)
+  const isKept = (text: string) => !isRef(text) || blobs.has(text.split(' ')[0] as Digest)
+  const annotations: Record<string, string> = Object.fromEntries(
+    Object.entries((json.annotations ?? {}) as Record<string, string>).filter(([, text]) => isKept(text)),
   )
-  const annotations: Record<string, string> = Object.fromEntries(kept)
-  annotations['org.opencontainers.image.created'] ??= json.annotations?.created ?? work.now.toISOString()
-  for (const key of ours) annotations[key] ??= refText(await stage.writeBlob([made[key]]))
+  annotations['org.opencontainers.image.created'] ??= work.now.toISOString()
+  const laid = entries.map(({ facts, stored }): Member => ({ facts, stored }))
+  const { netbootKey: _, ...netboot } = await netbootOf(needs, laid)
+  for (const [name, ref] of Object.entries(netboot)) annotations[`sysclone.${name}`] ??= refText(ref)
+  annotations['sysclone.manifest'] ??= refText(await stage.writeBlob([await renderManifest(laid)]))
+  for (const [i, text] of supersededOf(members, entries).entries()) {
+    delete annotations[`sysclone.superseded.${i}`]
+    if (text !== '')
+      annotations[`sysclone.superseded.${i}`] = refText(
+        await stage.writeBlob([await compress(Buffer.from(text, 'latin1'))]),
+      )
+  }
   const layers = json.layers.map((layer: any, i: number) => ({
     ...layer,
     annotations: { ...layer.annotations, ...layerNotes(members[i]!) },
@@ -262,12 +272,43 @@ async function completed(
   return content
 }
 
+const isRef = (text: string) => /^sha256:[0-9a-f]{64} \d+$/.test(text)
+
+function netbootOf(
+  { work, readers, layerPaths, labels }: Completion,
+  laid: readonly Member[],
+): Promise<Netboot> {
+  const label = (key: string) => labels[`sysclone.${key}`] ?? ''
+  const [arch, kernelRelease, layout] = [
+    label('arch') as Arch,
+    label('kernel.release'),
+    JSON.parse(label('layout')),
+  ]
+  const os = { id: label('os.id'), version: label('os.version'), name: label('os.name') }
+  return netbootBlobs(work, { laid, readers, layerPaths, system: { arch, os, kernelRelease, layout } })
+}
+
+/** Of each layer the text that names those of its members that later layers replace or remove. */
+function supersededOf(members: readonly (readonly LayerMember[])[], entries: readonly TreeEntry[]): string[] {
+  const layerOf = new Map(entries.map(({ facts, stored }) => [facts.path, stored.layer]))
+  return members.map((layer, i) =>
+    layer
+      .filter(({ facts }) => !isWhiteout(facts.path) && layerOf.get(facts.path) !== i)
+      .map(({ facts }) => `${supersededPattern(escapePath(facts.path))}\n`)
+      .join(''),
+  )
+}
+
 const refText = ({ digest, bytes }: BlobRef) => `${digest} ${bytes}`
-const layerNotes = (members: readonly LayerMember[]) => ({
-  'sysclone.tar.bytes': String((members.at(-1)?.end ?? 0) + 1024),
-  'sysclone.entries': String(members.length),
-  'sysclone.directories': String(members.some(({ facts }) => facts.type === 'd')),
-})
+function layerNotes(members: readonly LayerMember[]) {
+  const whiteouts = members.filter(({ facts }) => isWhiteout(facts.path)).length
+  return {
+    'sysclone.tar.bytes': String((members.at(-1)?.end ?? 0) + 1024),
+    'sysclone.entries': String(members.length),
+    'sysclone.directories': String(members.some(({ facts }) => facts.type === 'd')),
+    ...(whiteouts > 0 && { 'sysclone.whiteouts': String(whiteouts) }),
+  }
+}
 
 // ---- foreign ----
 
@@ -346,7 +387,7 @@ async function publishTree(
   const tree = growTree()
   for (const { members } of raw) tree.add(members)
   const isExcluded = makeExclude()
-  const entries = tree.entries().filter(({ facts }) => !isExcluded(facts))
+  const entries = tree.entries().filter(({ facts }) => isExcluded(facts.path, facts.type) === undefined)
   const sources = await openAll(raw.map(({ blob }) => blob.path))
   let laid: Awaited<ReturnType<typeof relay>>
   const layout = await layoutOf(work, tree.entries(), sources).catch(async (error) => {
@@ -443,25 +484,24 @@ type Laid = {
 
 /** What a capture learns from its golden client, read from the files; kernel and modules, staged. */
 async function systemOf(work: Work, { laid, readers, layout, archName }: Laid) {
-  const { stage, build, choose, source } = work
+  const { build, choose, source, stage } = work
   const paths = new Set(laid.members.map(({ facts }) => facts.path))
-  const files = build.open(laid.members, readers)
-  const release = chosenRelease(kernelReleases(paths), choose.kernel)
-  const kernel = await stage.writeBlob([await kernelOf(files, release)])
-  const modules = await stage.writeBlob([await modulesOf(work, files, release, layout.layout)])
+  const files = build.open(linesOf(laid.members), readers)
+  const kernelRelease = chosenRelease(kernelReleases(paths), choose.kernel)
+  const arch = await archOf(files, archName)
   const osRelease = (await files.read('etc/os-release')) ?? (await files.read('usr/lib/os-release'))
   const from = (await files.read('etc/systemimager/IMAGE_RETRIEVED_FROM'))?.toString('utf8').trim()
   if (!['usr/sbin/grub-install', 'usr/sbin/grub2-install'].some((path) => paths.has(path)))
     work.progress.note('it has no grub-install: a clone of it will not be able to start from its disk')
+  const os = osOfRelease(osRelease?.toString('utf8') ?? '')
+  const layerPaths = laid.layers.map(({ digest }) => stage.blobs.find((blob) => blob.digest === digest)!.path)
+  const system = { arch, os, kernelRelease, layout: layout.layout }
   return {
+    ...(await netbootBlobs(work, { laid: laid.members, readers, layerPaths, system })),
     source: /^[\w.-]{1,64}$/.test(from ?? '')
       ? from!
       : source.slice(source.lastIndexOf('/') + 1).slice(0, 64),
-    arch: await archOf(files, archName),
-    os: osOfRelease(osRelease?.toString('utf8') ?? ''),
-    kernelRelease: release,
-    kernel: refOf(kernel),
-    modules: refOf(modules),
+    ...{ arch, os, kernelRelease },
     sshHostKeyTypes: layout.sshHostKeyTypes ?? hostKeyTypesOf((path) => paths.has(path)),
   }
 }
@@ -472,31 +512,29 @@ function chosenRelease(found: readonly string[], wanted: string | undefined): st
   throw new UserError('the image has no such kernel', { what: wanted, allowed: found.join(' ') })
 }
 
-async function kernelOf(files: SystemFiles, release: string): Promise<Buffer> {
-  for (const place of kernelPlaces(release)) {
-    const kernel = await files.read(place)
-    if (kernel) return kernel
-  }
+type Bootable = {
+  laid: readonly Member[]
+  readers: readonly LayerReader[]
+  layerPaths: string[]
+  system: Pick<ImageVersion, 'arch' | 'os' | 'kernelRelease' | 'layout'>
+}
+
+/** Kernel and modules, and what else loaders fetch. Throws UserError when there is no kernel of that release. */
+async function netbootBlobs({ build, stage, images }: Work, { laid, readers, layerPaths, system }: Bootable) {
+  const lines = linesOf(laid)
+  const files = build.open(lines, readers)
+  const places = kernelPlaces(system.kernelRelease)
+  for (const kernelPath of places)
+    if (await files.read(kernelPath))
+      return build.netboot({ stage, images, lines, layerPaths, system: { ...system, kernelPath } })
   throw new UserError('the kernel is not in the image', {
-    what: release,
-    allowed: kernelPlaces(release)
-      .map((place) => `/${place}`)
-      .join(', '),
+    what: system.kernelRelease,
+    allowed: places.map((place) => `/${place}`).join(', '),
   })
 }
 
-const modulesOf = (
-  { build, stage }: Work,
-  files: SystemFiles,
-  release: string,
-  layout: LayoutFile['layout'],
-) =>
-  build.modules({
-    files,
-    release,
-    filesystems: layout.disks.flatMap((disk) => disk.partitions.flatMap((p) => p.filesystem?.type ?? [])),
-    workDir: join(stage.path, 'modules'),
-  })
+const linesOf = (members: readonly Member[]): string[] =>
+  members.map(({ facts, stored }) => renderManifestLine(facts, stored))
 
 async function archOf(files: SystemFiles, archName: string | undefined): Promise<Arch> {
   for (const place of programPlaces) {

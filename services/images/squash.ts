@@ -23,7 +23,7 @@ export async function squashVersion(needs: Needs): Promise<ImageVersion> {
     const { layers, members } = await layAnew(stage, readers, needs)
     progress.phase('publish', 98)
     const manifest = await stage.writeBlob([await renderManifest(members)])
-    const { name, version: number, digest: _, tarBytes: __, place: ___, ...content } = version
+    const { name, version: number, digest: _, tarBytes: __, place: ___, base: ____, ...content } = version
     return await images.publish(stage, name, {
       ...content,
       createdAt: needs.now.toISOString(),

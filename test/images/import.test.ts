@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { buildModules, openCaptured } from '../../services/capture/modules.ts'
+import { openCaptured } from '../../services/capture/modules.ts'
+import { netbootFiles } from '../../services/capture/netboot.ts'
 import { catFile } from '../../services/images/cat.ts'
 import { diffVersions } from '../../services/images/diff.ts'
 import { exportImage } from '../../services/images/export.ts'
@@ -15,6 +16,7 @@ import { type Images, openImages } from '../../services/images/store.ts'
 import { startWorkProgress } from '../../services/images/work-progress.ts'
 import type { ImageName } from '../../src/address.ts'
 import { parseImageName } from '../../src/address.ts'
+import { cutRow } from '../../src/image/rows.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import { makeTree, release } from '../capture/golden.ts'
 import { contents, listing, tarOf, unpack } from './layered.ts'
@@ -38,7 +40,13 @@ let root: ImageVersion
 const progress = startWorkProgress({ emit: () => {}, kind: 'import' })
 const build: Parameters<typeof importImage>[0]['build'] = {
   open: openCaptured,
-  modules: (needs) => buildModules({ ...needs, files: needs.files as never, loaded: [] }),
+  netboot: ({ lines, system, ...needs }) =>
+    netbootFiles({
+      ...needs,
+      rows: () => lines.map(cutRow),
+      probe: { ...system, loadedModules: [] },
+      base: undefined,
+    }),
 }
 function take(source: string, image: string, more: Partial<Parameters<typeof importImage>[0]> = {}) {
   const signal = new AbortController().signal
