@@ -5,9 +5,11 @@ import { join } from 'node:path'
 import { parseImageName } from '../src/address.ts'
 import type { Config } from '../src/config.ts'
 import { type Fault, faultOf } from '../src/fault.ts'
+import { renderPreflight } from '../src/image/preflight.ts'
 import { cutRow } from '../src/image/rows.ts'
 import { versionName } from '../src/image/version.ts'
-import { captureImage } from './capture/capture.ts'
+import { type CaptureScripts, captureImage } from './capture/capture.ts'
+import { checkGolden } from './capture/check.ts'
 import { openCaptured } from './capture/modules.ts'
 import { netbootFiles } from './capture/netboot.ts'
 import { catFile } from './images/cat.ts'
@@ -19,7 +21,14 @@ import { withOutlet } from './images/outlet.ts'
 import { squashVersion } from './images/squash.ts'
 import { type Images, openImages } from './images/store.ts'
 import { startWorkProgress } from './images/work-progress.ts'
-import { type CaptureSpec, type JobSpec, type Parent, runChild, type VersionSpec } from './process.ts'
+import {
+  type CaptureSpec,
+  type CheckSpec,
+  type JobSpec,
+  type Parent,
+  runChild,
+  type VersionSpec,
+} from './process.ts'
 
 runChild(async ({ config, spec, job }, parent) => {
   if (!spec || !job) throw new Error('a job process needs a job')
@@ -48,6 +57,7 @@ type Tools = { config: Config; emit: Parent['emit']; signal: AbortSignal }
 async function run(spec: JobSpec, tools: Tools): Promise<string> {
   const { config, emit, signal } = tools
   if (spec.kind === 'capture') return capture(spec, tools)
+  if (spec.kind === 'check') return check(spec, tools)
   const images = await openImages(join(config.stateDir, 'images'))
   const image = 'image' in spec ? spec.image : undefined
   const progress = startWorkProgress({ emit, kind: spec.kind, ...(image !== undefined && { image }) })
@@ -120,20 +130,52 @@ const gcText = ({ blobs, bytes, leftovers }: Awaited<ReturnType<Images['gc']>>) 
   `${blobs} blobs, ${(bytes / 1e6).toFixed(1)} MB, ${leftovers} leftovers removed`
 
 async function capture(spec: CaptureSpec, { config, emit, signal }: Tools): Promise<string> {
-  const { node, host, port, user, hostKey, jump } = spec
-  const script = (name: string) => readFile(join(import.meta.dirname, '../bootfiles/capture', name), 'utf8')
-  const [probe, list, archive] = await Promise.all(['probe.sh', 'list.sh', 'archive.sh'].map(script))
   const { version, isNew } = await captureImage({
-    target: { node, host, port, user, hostKey, jump: jump && { ...jump, hostKey: jump.hostKey } },
-    privateKey: await readFile(config.ssh.identity ?? join(config.stateDir, 'ssh', 'id_ed25519'), 'utf8'),
+    target: targetOf(spec),
+    privateKey: await privateKeyOf(config),
     image: parseImageName(spec.image),
     ...(spec.place !== undefined && { place: spec.place }),
     ...(spec.type !== undefined && { kind: spec.type }),
     ...(spec.excludes !== undefined && { excludes: spec.excludes }),
     images: await openImages(join(config.stateDir, 'images')),
-    scripts: { probe: probe!, list: list!, archive: archive! },
+    scripts: await captureScripts(),
+    ...(spec.scrub && { scrub: spec.scrub }),
     emit,
     signal,
   })
   return isNew ? versionName(version) : `${versionName(version)} (nothing changed)`
+}
+
+/** The report goes to who asked for it: names of files are no part of the job's record. */
+async function check(spec: CheckSpec, { config, emit, signal }: Tools): Promise<string> {
+  const { node, image, scrub = [], excludes = [] } = spec
+  const preflight = await checkGolden({
+    target: { ...targetOf(spec), privateKey: await privateKeyOf(config), timeoutMs: 20_000 },
+    scripts: await captureScripts(),
+    scrub,
+    excludes,
+    show: (phase, percent) => emit('capture.progress', { node, image, phase, percent, bytes: 0 }),
+    signal,
+  })
+  return withOutlet(spec.out, async (outlet) => {
+    await outlet.write(`${renderPreflight(preflight)}\n`)
+    const { findings, refusals, notDeployable } = preflight
+    return `${findings.length} findings, ${refusals.length} refusals, ${notDeployable.length} not deployable`
+  })
+}
+
+const targetOf = ({ node, host, port, user, hostKey, jump }: CaptureSpec | CheckSpec) => ({
+  ...{ node, host, port, user, hostKey },
+  ...(jump && { jump: { ...jump, hostKey: jump.hostKey } }),
+})
+
+const privateKeyOf = ({ ssh, stateDir }: Config) =>
+  readFile(ssh.identity ?? join(stateDir, 'ssh', 'id_ed25519'), 'utf8')
+
+async function captureScripts(): Promise<CaptureScripts> {
+  const script = (name: string) =>
+    readFile(join(import.meta.dirname, '../bootfiles/capture', `${name}.sh`), 'utf8')
+  const names = ['probe', 'list', 'inspect', 'archive'] as const
+  const texts = await Promise.all(names.map(async (name) => [name, await script(name)] as const))
+  return Object.fromEntries(texts) as CaptureScripts
 }

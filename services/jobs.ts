@@ -111,7 +111,7 @@ function usesOf(spec: JobSpec): string[] {
 
 /** Host keys that it may trust. */
 function keysOf(spec: JobSpec): Pick<Job, 'hostKey' | 'jumpHostKey'> {
-  if (spec.kind !== 'capture') return {}
+  if (spec.kind !== 'capture' && spec.kind !== 'check') return {}
   const { hostKey, jump } = spec
   return { ...(hostKey && { hostKey }), ...(jump?.hostKey && { jumpHostKey: jump.hostKey }) }
 }

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Digest, ImageName, Ipv4, NodeName } from '../src/address.ts'
+import type { Digest, ImageName, Ipv4 } from '../src/address.ts'
 import { subnetContains } from '../src/address.ts'
 import { imageServers, imageUrlText, serverAddress } from '../src/boot/image-url.ts'
 import { indexNodes } from '../src/boot/names.ts'
@@ -215,25 +215,28 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
         object: name,
       })
     const hostKey = request.acceptHostkey ?? sshhostkey ?? cloneHostKeys?.[0]
-    const job = await jobs.start({
-      kind: 'capture',
+    const scrub = (await store.osimages.get(request.image))?.scrub
+    const common = {
       node: name,
       host: ip,
       port: sshport ?? 22,
       user: sshuser,
       image: request.image,
-      ...(request.type && { type: request.type }),
       ...(request.excludes && { excludes: request.excludes }),
-      ...(request.place !== undefined && { place: request.place }),
       ...(hostKey && { hostKey }),
       ...jumpOf(golden, request.acceptJumpHostkey),
-    })
-    return { job }
+      ...(scrub && { scrub }),
+    }
+    const { check: out, place } = request
+    if (out !== undefined) return { job: await jobs.start({ kind: 'check', ...common, out }) }
+    const more = { ...(request.type && { type: request.type }), ...(place !== undefined && { place }) }
+    return { job: await jobs.start({ kind: 'capture', ...common, ...more }) }
   }
 
   async function jobEnded({ job: id, fault, result }: Extract<ToMain, { type: 'job-ended' }>) {
     const job = jobs.running(id)
     if (job && makesVersion(job) && !fault) await takeOver(job).catch(report) // before anybody hears that it is there
+    if (job?.kind === 'check' && !fault) await rememberHostKeys(job).catch(report)
     await jobs.end(id, { ...(fault && { fault }), ...(result !== undefined && { result }) })
     if (job?.kind === 'capture' && !fault) await squashLong(job.image).catch(() => {}) // another capture has begun
   }
@@ -245,21 +248,21 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
       await jobs.start({ kind: 'squash', image: newest.name, version: newest.version })
   }
 
-  async function takeOver({ node, hostKey, jumpHostKey }: Job) {
+  async function takeOver(job: Job) {
     await describeImages()
-    if (node === undefined) return
-    // The key that the capture was allowed to trust is the one to expect from now on.
-    await rememberHostKeys(node, {
-      ...(hostKey && { sshhostkey: hostKey }),
-      ...(jumpHostKey && { sshjumphostkey: jumpHostKey }),
-    })
+    await rememberHostKeys(job)
   }
 
-  async function rememberHostKeys(name: NodeName, keys: Pick<Node, 'sshhostkey' | 'sshjumphostkey'>) {
-    const [golden] = await store.nodes.list([name])
+  /** The keys that a job was allowed to trust are those to expect from now on. */
+  async function rememberHostKeys({ node, hostKey, jumpHostKey }: Job) {
+    const [golden] = node === undefined ? [] : await store.nodes.list([node])
+    const keys = {
+      ...(hostKey && { sshhostkey: hostKey }),
+      ...(jumpHostKey && { sshjumphostkey: jumpHostKey }),
+    }
     const { sshhostkey, sshjumphostkey } = { ...golden, ...keys }
     if (golden && (golden.sshhostkey !== sshhostkey || golden.sshjumphostkey !== sshjumphostkey))
-      await store.nodes.change([name], (node) => ({ ...node, ...keys }))
+      await store.nodes.change([golden.name], (each) => ({ ...each, ...keys }))
   }
 
   return {

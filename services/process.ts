@@ -26,7 +26,10 @@ export type CaptureSpec = {
   type?: ImageKind
   excludes?: string[] // words of exclude=
   place?: string // where the version is kept, when that is not the image store
+  scrub?: string[] // what the osimage says
 }
+/** A look at a golden client; the report goes to `out`, a unix socket that somebody listens on. */
+export type CheckSpec = Omit<CaptureSpec, 'kind' | 'place'> & { kind: 'check'; out: string }
 /** Work on the image store. `out` is a file that the job makes, or a unix socket that somebody listens on. */
 export type ImageSpec =
   | { kind: 'import'; image: string; source: string; layout?: string; place?: string; choose?: ImportChoice }
@@ -39,7 +42,7 @@ export type ImageSpec =
 export type VersionSpec = { image: string; version: number }
 /** Which one, of a source that holds several. */
 export type ImportChoice = { ref?: string; arch?: string; kernel?: string }
-export type JobSpec = CaptureSpec | ImageSpec
+export type JobSpec = CaptureSpec | CheckSpec | ImageSpec
 
 /** One row of the lease list, as the API shows it. */
 export type LeaseRow = { mac: Mac; address: Ipv4; node?: NodeName; expires: number; state: LeaseState }

@@ -2,7 +2,17 @@
 import type { ImageName, NodeName } from './address.ts'
 import type { Fault } from './fault.ts'
 
-export const jobKinds = ['capture', 'import', 'squash', 'export', 'diff', 'cat', 'fsck', 'gc'] as const
+export const jobKinds = [
+  'capture',
+  'check',
+  'import',
+  'squash',
+  'export',
+  'diff',
+  'cat',
+  'fsck',
+  'gc',
+] as const
 export type JobKind = (typeof jobKinds)[number]
 
 export type Job = {

@@ -7,33 +7,36 @@ import { UserError, WireError } from '../../src/fault.ts'
 import type { CaptureReport } from '../../src/image/capture-report.ts'
 import { named } from '../../src/image/capture-report.ts'
 import { unescapePath } from '../../src/image/compare-line.ts'
+import { filesystemsOf } from '../../src/image/disks.ts'
 import { makeExclude } from '../../src/image/excludes.ts'
+import { makePreflight, refuseUnreproducible, renderPreflight } from '../../src/image/preflight.ts'
 import type { Probe } from '../../src/image/probe.ts'
-import { parseProbe } from '../../src/image/probe.ts'
-import { parseReport } from '../../src/image/tar-report.ts'
+import { readProbe } from '../../src/image/probe.ts'
+import { renderRules, rulesOf } from '../../src/image/scrub.ts'
 import type { ImageKind, ImageVersion } from '../../src/image/version.ts'
 import { versionName } from '../../src/image/version.ts'
 import type { Emit } from '../emit.ts'
 import type { Stage } from '../images/stage.ts'
 import type { Images } from '../images/store.ts'
 import type { SshTarget } from '../remote/login.ts'
-import type { Running, Ssh } from '../remote/ssh.ts'
+import type { Ssh } from '../remote/ssh.ts'
 import { connectSsh } from '../remote/ssh.ts'
 import type { Archived } from './archive.ts'
 import { archiveAll } from './archive.ts'
+import { ask, judged } from './ask.ts'
 import type { Assembled, Candidate } from './assemble.ts'
 import { assemble } from './assemble.ts'
 import type { Comparison, World } from './compare.ts'
 import { compareList, readRows } from './compare.ts'
-import { collect } from './layer.ts'
-import { beginOf, sortList, sortRows } from './listing.ts'
+import { beginOf, readList, sortList, sortRows } from './listing.ts'
 import { netbootFiles } from './netboot.ts'
+import { namedFiles, scrubFiles } from './preflight.ts'
 import type { Progress } from './progress.ts'
 import { startProgress } from './progress.ts'
 import { hasReceived, salvage } from './salvage.ts'
 
 /** Texts of bootfiles/capture/*.sh. */
-export type CaptureScripts = { probe: string; list: string; archive: string }
+export type CaptureScripts = { probe: string; list: string; inspect: string; archive: string }
 
 export type CaptureNeeds = {
   target: Pick<SshTarget, 'host' | 'port' | 'user' | 'hostKey' | 'jump'> & { node: string }
@@ -47,6 +50,7 @@ export type CaptureNeeds = {
   root?: string // what is captured; default '/'
   kind?: ImageKind // default 'sysclone'
   excludes?: readonly string[] // words of exclude=
+  scrub?: readonly string[] // words of scrub=: 'machine-id:keep'
 }
 
 /** `isNew` is false when nothing has changed: the version is then the one before. */
@@ -122,15 +126,22 @@ async function captureInto(stage: Stage, work: Work): Promise<Captured> {
   mkdirSync(folder)
   const baseRows = base ? [join(folder, 'base')] : []
   const [probe] = await Promise.all([
-    ask(work, scripts.probe, [root], MAX_PROBE).then(parseProbe),
+    ask(ssh, scripts.probe, [root], MAX_PROBE).then(readProbe),
     base && sortRows(baseRows[0]!, images.blobPath(base.manifest.digest), folder),
   ])
+  refuseUnreproducible(probe)
   progress.phase('list', 1)
   const listed = join(folder, 'listed')
   await listFiles(work, probe, listed, folder)
+  const scrub = await scrubbed(work, probe, listed)
   const rows = [...baseRows, ...salvaged.flatMap((layer) => layer.rows)]
-  const comparison = compareList({ listed, rows, world: worldOf(probe, work), folder })
-  if (base && salvaged.length === 0 && isUnchanged(comparison) && isSameMachine(base, probe, work))
+  const comparison = compareList({ listed, rows, world: worldOf(probe, work, scrub), folder })
+  if (
+    base &&
+    salvaged.length === 0 &&
+    isUnchanged(comparison) &&
+    isSameMachine(base, probe, { ...work, ...scrub })
+  )
     return { version: base, isNew: false }
 
   progress.phase('archive', 3, 88)
@@ -176,6 +187,8 @@ async function captureInto(stage: Stage, work: Work): Promise<Captured> {
     layers: assembled.layers,
     manifest: assembled.manifest,
     report: { digest, bytes },
+    scrub: scrub.scrub,
+    preflight: await blobOf(stage, renderPreflight(scrub.preflight)),
   })
   progress.phase('done', 100)
   progress.note(summary(report))
@@ -193,29 +206,38 @@ function baseOf({ images, image, progress }: Work): ImageVersion | undefined {
   }
 }
 
-function worldOf({ layout, mountpoints, swapFiles }: Probe, { excludes = [], kind }: Work): World {
+async function blobOf(stage: Stage, text: string) {
+  const { digest, bytes } = await stage.writeBlob([Buffer.from(text)])
+  return { digest, bytes }
+}
+
+function worldOf(
+  { layout, mountpoints, swapFiles }: Probe,
+  { excludes = [], kind }: Work,
+  { left }: Scrub,
+): World {
   const weak = new Set(
-    layout.disks.flatMap((disk) =>
-      disk.partitions.flatMap(
-        ({ filesystem }) => (filesystem?.type === 'vfat' && filesystem.mountpoint) || [],
-      ),
-    ),
+    filesystemsOf(layout).flatMap(({ type, mountpoint }) => (type === 'vfat' && mountpoint) || []),
   )
   const isExcluded = makeExclude({ patterns: excludes, paths: swapFiles, diskless: kind === 'diskless' })
   return {
     mounts: mountpoints.map((path) => ({ path, weak: weak.has(path) })),
-    excluded: (path, type) => isExcluded(unescapePath(path), type),
+    excluded: (path, type) => {
+      const name = unescapePath(path)
+      return left(name, type) ?? isExcluded(name, type)
+    },
   }
 }
 
 const isUnchanged = ({ fetched, dropped }: Comparison) => fetched.entries === 0 && dropped === 0
 
-const pick = ({ arch, firmware, os, kernelRelease, layout, sshHostKeyTypes }: Probe) => ({
+const pick = ({ arch, firmware, os, kernelRelease, layout, facts, sshHostKeyTypes }: Probe) => ({
   arch,
   firmware,
   os,
   kernelRelease,
   layout,
+  facts,
   sshHostKeyTypes,
 })
 
@@ -223,44 +245,39 @@ const pick = ({ arch, firmware, os, kernelRelease, layout, sshHostKeyTypes }: Pr
 function isSameMachine(
   base: ImageVersion,
   probe: Probe,
-  { target, kind = 'sysclone', excludes = [] }: Work,
+  { target, kind = 'sysclone', excludes = [], scrub }: Omit<Work, 'scrub'> & { scrub: string },
 ): boolean {
-  const { arch, firmware, os, kernelRelease, layout, sshHostKeyTypes } = base
-  const before = { arch, firmware, os, kernelRelease, layout, sshHostKeyTypes }
+  const { arch, firmware, os, kernelRelease, layout, facts, sshHostKeyTypes } = base
+  const before = { arch, firmware, os, kernelRelease, layout, facts, sshHostKeyTypes }
   const text = (facts: object) =>
     JSON.stringify(facts, (key, value) => (key === 'usedBytes' ? undefined : value))
   return (
     base.source === target.node &&
+    base.scrub === scrub &&
     (base.kind ?? 'sysclone') === kind &&
     text(base.excludes ?? []) === text([...excludes]) &&
     text(before) === text(pick(probe))
   )
 }
 
-/** What a script prints, when it ends well. */
-async function ask(work: Work, script: string, lines: readonly string[], limit: number): Promise<string> {
-  const running = await work.ssh.runScript(script, lines)
-  const [stdout] = await Promise.all([collect(running.stdout, limit), judged(running)])
-  if (stdout.length > limit)
-    throw new UserError('the golden client says too much', { what: `more than ${limit} bytes` })
-  return stdout
-}
-
-/** Its stderr is the reason when it fails. */
-async function judged(running: Running) {
-  const stderr = await collect(running.stderr, 65536)
-  const exit = await running.exit
-  const { fatal } = parseReport(stderr)
-  if (exit === 0 && fatal.length === 0) return
-  const missing = fatal.find((line) => line.startsWith('sysclone: missing '))
-  if (missing !== undefined)
-    throw new UserError('commands are missing on the golden client', {
-      what: missing.replace('sysclone: missing ', ''),
-    })
-  throw new UserError('a script failed on the golden client', {
-    what: fatal.slice(0, 3).join('; ') || `exit code ${exit}`,
+/** What stays on the golden client because of what it is, and the report of it. */
+async function scrubbed({ ssh, scripts, root, scrub, progress }: Work, probe: Probe, listed: string) {
+  const rules = rulesOf(scrub)
+  const files = readList(listed)
+  const { counts, left } = await scrubFiles({
+    ssh,
+    script: scripts.inspect,
+    root,
+    files,
+    rules,
+    named: namedFiles(probe),
   })
+  const preflight = makePreflight(probe, rules, counts)
+  const { notDeployable } = preflight
+  if (notDeployable.length > 0) progress.note(`captured, not yet deployable: ${notDeployable.join('; ')}`)
+  return { left, preflight, scrub: renderRules(rules) }
 }
+type Scrub = Awaited<ReturnType<typeof scrubbed>>
 
 async function listFiles(work: Work, { mountpoints }: Probe, file: string, folder: string) {
   const running = await work.ssh.runScript(work.scripts.list, [work.root, ...mountpoints])

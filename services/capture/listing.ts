@@ -5,6 +5,7 @@ import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createZstdDecompress } from 'node:zlib'
 import { UserError, WireError } from '../../src/fault.ts'
+import { parseListLine } from '../../src/image/compare-line.ts'
 import { readLines, sortInto } from './lines.ts'
 
 const MAX_LIST = 8 * 2 ** 30 // some fifty million files
@@ -59,3 +60,12 @@ function beginNs(line: string): string | undefined {
 
 /** A ctime from here on may be followed by changes that give the same one: clocks of file systems are coarse. */
 export const freshFrom = (beginNs: string): string => String(BigInt(beginNs) - SURE_NS)
+
+/** The files of a sorted list. */
+export function* readList(list: string): Generator<{ path: string; type: string; size: number | undefined }> {
+  for (const line of readLines(list)) {
+    if (line === 'end' || line.startsWith('begin ')) continue
+    const { path, type, size } = parseListLine(line)
+    yield { path, type, size }
+  }
+}

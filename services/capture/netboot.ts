@@ -2,6 +2,7 @@
 // initramfs, and the loaders that its distribution has signed.
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
+import { filesystemsOf } from '../../src/image/disks.ts'
 import type { Probe } from '../../src/image/probe.ts'
 import type { Row } from '../../src/image/rows.ts'
 import type { Arch, BlobRef, ImageVersion } from '../../src/image/version.ts'
@@ -58,7 +59,7 @@ export async function netbootFiles({
   base,
 }: Needs): Promise<Netboot> {
   const release = probe.kernelRelease
-  const filesystems = probe.layout.disks.flatMap((d) => d.partitions.flatMap((p) => p.filesystem?.type ?? []))
+  const filesystems = filesystemsOf(probe.layout).map(({ type }) => type)
   const wanted = wantedRows(rows(), probe)
   const netbootKey = keyOf(wanted, [
     release,

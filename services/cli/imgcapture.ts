@@ -4,7 +4,9 @@ import { parseImageName } from '../../src/address.ts'
 import { UserError } from '../../src/fault.ts'
 import type { CaptureReport } from '../../src/image/capture-report.ts'
 import { renderCaptureReport } from '../../src/image/capture-report.ts'
+import { type Preflight, showPreflight } from '../../src/image/preflight.ts'
 import type { Api } from './api.ts'
+import { jsonLines, runImageJob, withSocket } from './image-job.ts'
 import { waitForJob } from './job-wait.ts'
 import { type Needs, type Shared, serverCommand } from './needs.ts'
 import { openProgress } from './progress.ts'
@@ -15,6 +17,7 @@ type Options = Shared & {
   p?: string
   V?: boolean
   l?: string
+  check?: true
   acceptHostkey?: string
   acceptJumpHostkey?: string
 }
@@ -39,7 +42,13 @@ export function imgcapture(program: Command, needs: Needs) {
     .option('-l <place>', 'keep the version in this folder of the server, not in its image store')
     .option('--accept-hostkey <fingerprint>', 'trust this ssh host key from now on', parseFingerprint)
     .option('--accept-jump-hostkey <fingerprint>', 'the same, of the host of sshjump=', parseFingerprint)
-    .action((node: string, options: Options) => capture(needs, node, options))
+    .option(
+      '--check',
+      'capture nothing: say what of identities, secrets and disks there is, and what is done with it',
+    )
+    .action((node: string, options: Options) =>
+      options.check ? check(needs, node, options) : capture(needs, node, options),
+    )
 }
 
 function parseFingerprint(text: string): string {
@@ -67,25 +76,14 @@ function parseProfile(text: string): string {
 }
 
 async function capture({ api, print, interrupted }: Needs, node: string, options: Options) {
-  const {
-    server,
-    json,
-    t: type,
-    o: image,
-    p: profile,
-    V: verbose,
-    l: place,
-    acceptHostkey,
-    acceptJumpHostkey,
-  } = options
+  const { server, json, t: type, o: image, p: profile, V: verbose, l: place } = options
   const client = api(server)
   const progress = openProgress(json ? { ...print, line: () => {}, raw: () => {} } : print)
   const request = {
     ...{ node, image, type },
     ...(profile !== undefined && { profile }),
     ...(place !== undefined && { place: resolve(place) }),
-    ...(acceptHostkey && { acceptHostkey }),
-    ...(acceptJumpHostkey && { acceptJumpHostkey }),
+    ...keysOf(options),
   }
   const start = async () => (await client.post('/captures', request)).job as string
   try {
@@ -109,6 +107,28 @@ async function capture({ api, print, interrupted }: Needs, node: string, options
     throw withObject(error, node)
   }
 }
+
+/** The report comes over a socket of our own. */
+async function check(needs: Needs, node: string, options: Options) {
+  const { print } = needs
+  const { rows, take } = jsonLines<Preflight>()
+  await withSocket(take, (out) => {
+    const body = { node, image: options.o, check: out, ...keysOf(options) }
+    return runImageJob(needs, options, { work: 'check', path: '/captures', body })
+  }).catch((error) => {
+    throw withObject(error, node)
+  })
+  const [preflight] = rows
+  if (!preflight) throw new UserError('the check gave no report', { what: 'nothing came', object: node })
+  if (options.json) print.json(preflight)
+  else for (const line of showPreflight(preflight)) print.line(line)
+  if (preflight.refusals.length > 0) print.fail()
+}
+
+const keysOf = ({ acceptHostkey, acceptJumpHostkey }: Options) => ({
+  ...(acceptHostkey && { acceptHostkey }),
+  ...(acceptJumpHostkey && { acceptJumpHostkey }),
+})
 
 const withObject = (error: unknown, object: string) =>
   error instanceof UserError ? new UserError(error.fault.error, { object, ...error.fault }) : error

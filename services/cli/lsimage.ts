@@ -22,6 +22,7 @@ type Row = {
   layerCount: number
   origin?: string
   place?: string
+  notDeployable?: string[]
 }
 type Detail = Row & {
   layers: { digest: string; bytes: number; tarBytes: number; entryCount: number }[]
@@ -30,6 +31,7 @@ type Detail = Row & {
   base?: string
   excludes?: string[]
   report?: CaptureReport
+  scrub?: string
 }
 type Part = { number: number; filesystem?: { type: string; mountpoint?: string; label?: string } }
 type Options = Shared & { l?: boolean; z?: boolean; report?: boolean }
@@ -72,6 +74,7 @@ const isMeant = (row: Row, asked: string) => asked === row.name || asked === nam
 const head = (shown: Row[]) => [
   ...['IMAGE', 'CAPTURED', 'FROM', 'ARCH', 'FIRMWARE', 'STORED', 'OWN', 'SHARED', 'CONTENT', 'OS'],
   ...(shown.some(({ place }) => place) ? ['PLACE'] : []),
+  ...(shown.some(({ notDeployable }) => notDeployable) ? ['NOT YET DEPLOYABLE'] : []),
 ]
 const cells =
   (shown: Row[]) =>
@@ -87,6 +90,7 @@ const cells =
     megabytes(image.tarBytes),
     image.os.name,
     ...(shown.some(({ place }) => place) ? [image.place ?? ''] : []),
+    ...(shown.some(({ notDeployable }) => notDeployable) ? [(image.notDeployable ?? []).join('; ')] : []),
   ]
 
 const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`
@@ -121,6 +125,8 @@ function stanza(image: Detail, isFile: boolean): string[] {
       .map(({ digest, bytes, entryCount }) => `${digest.slice(0, 19)}(${bytes},${entryCount})`)
       .join(' '),
     disks: image.layout.disks.map(diskText).join('; '),
+    notdeployable: image.notDeployable?.join('; '),
+    scrub: image.scrub,
     nodes: image.nodes.join() || undefined,
   }
   const lines = Object.entries(facts).flatMap(([key, value]) =>

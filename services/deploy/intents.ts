@@ -10,6 +10,7 @@ import type { Osimage } from '../../src/image/osimage.ts'
 import { bootOnlyOf } from '../../src/image/osimage.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import { versionName } from '../../src/image/version.ts'
+import { checkLayout } from '../../src/install/layout.ts'
 import type { Node } from '../../src/node/node.ts'
 import type { BootView } from './boot-view.ts'
 import type { Needs } from './needs.ts'
@@ -101,6 +102,7 @@ export function makeIntents(needs: Needs, states: States, { payloadOf }: Pick<Bo
         object: name,
       })
     needs.ramdisk(image.arch) // says what to build when it is not there
+    checkLayout(image.layout)
   }
 
   /** `nodeset NODE boot|offline`: whatever was intended before is over. */

@@ -69,11 +69,13 @@ export function actionRoutes(app: FastifyInstance, needs: AdminNeeds) {
     const image = parseImageName(body.image)
     const osimage = await store.osimages.get(image)
     refuseOtherKind(osimage, images.get(image), type)
-    if (profile !== undefined)
-      await store.osimages.put(changeOsimage(osimage ?? { name: image }, { op: 'set', attrs: { profile } }))
     const excludes = osimage?.exclude
-    const { job } = await needs.capture({ node, image, type, ...(excludes && { excludes }), ...how })
-    emit('admin.change', { who: 'local', what: `imgcapture ${image}`, object: node, job })
+    const wanted = { node, image, type, ...(excludes && { excludes }), ...how }
+    if (how.check === undefined && profile !== undefined)
+      await store.osimages.put(changeOsimage(osimage ?? { name: image }, { op: 'set', attrs: { profile } }))
+    const { job } = await needs.capture(wanted)
+    const what = how.check === undefined ? `imgcapture ${image}` : `imgcapture --check ${image}`
+    emit('admin.change', { who: 'local', what, object: node, job })
     return { job }
   })
 

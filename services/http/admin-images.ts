@@ -10,6 +10,7 @@ import { parseImageName } from '../../src/address.ts'
 import { faultOf, UserError } from '../../src/fault.ts'
 import type { CaptureReport } from '../../src/image/capture-report.ts'
 import { parseCaptureReport } from '../../src/image/capture-report.ts'
+import { notDeployable } from '../../src/image/disks.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import { versionName } from '../../src/image/version.ts'
 import type { ImageSpec } from '../process.ts'
@@ -62,7 +63,7 @@ export function imageRoutes(app: FastifyInstance, needs: AdminNeeds) {
 
   typed.get('/images/:image', { schema: { params: OneImage } }, async ({ params: { image } }) => {
     const version = imageStore.find(referenceOf(image))
-    const { layers, layout, sshHostKeyTypes, kernel, modules, manifest } = version
+    const { layers, layout, facts, scrub, sshHostKeyTypes, kernel, modules, manifest } = version
     const of = versionName(version)
     const users = (await needs.store.deployments.list()).filter(
       (d) => versionName({ name: d.image, version: d.version }) === of,
@@ -71,6 +72,8 @@ export function imageRoutes(app: FastifyInstance, needs: AdminNeeds) {
       image: {
         ...summary(version, holdersOf(images.list())),
         ...{ layers, layout, sshHostKeyTypes, kernel, modules, manifest },
+        ...(facts && { facts }),
+        ...(scrub !== undefined && { scrub }),
         place: imageStore.placeOf(version).path,
         ...(version.base !== undefined && { base: version.base }),
         ...(version.excludes !== undefined && { excludes: version.excludes }),
@@ -208,6 +211,7 @@ export function imageRoutes(app: FastifyInstance, needs: AdminNeeds) {
   function summary(version: ImageVersion, holders: Map<string, number>) {
     const { name, digest, createdAt, source, arch, firmware, os, kernelRelease, tarBytes, origin, place } =
       version
+    const missing = notDeployable(version.layout)
     const refs = imageStore.refs(version)
     const sizeOf = (some: typeof refs) => some.reduce((sum, { bytes }) => sum + bytes, 0)
     const own = sizeOf(refs.filter(({ digest }) => holders.get(`${place} ${digest}`) === 1))
@@ -230,6 +234,7 @@ export function imageRoutes(app: FastifyInstance, needs: AdminNeeds) {
       layerCount: version.layers.length,
       ...(origin !== undefined && { origin }),
       ...(place !== undefined && { place }),
+      ...(missing.length > 0 && { notDeployable: missing }),
     }
   }
 }

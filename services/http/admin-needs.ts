@@ -20,6 +20,7 @@ export type CaptureRequest = {
   type?: ImageKind
   excludes?: string[] // of the osimage
   place?: string
+  check?: string // only a look: the report goes to this unix socket
   acceptHostkey?: string
   acceptJumpHostkey?: string
 }

@@ -107,6 +107,7 @@ export const Capture = Type.Object(
     type: Type.Optional(Type.Union([Type.Literal('sysclone'), Type.Literal('diskless')])), // default: sysclone
     profile: Type.Optional(name), // of the osimage
     place: Type.Optional(Type.String({ pattern: '^/', maxLength: 1000 })), // a folder of the server
+    check: Type.Optional(Type.String({ pattern: '^/', maxLength: 1000 })), // a unix socket for the report: nothing is copied
     acceptHostkey: Type.Optional(fingerprint),
     acceptJumpHostkey: Type.Optional(fingerprint),
   },

@@ -16,6 +16,7 @@ import { parseLayoutFile } from '../../src/image/layout-file.ts'
 import { manifestRefs } from '../../src/image/oci.ts'
 import type { OciConfig, OciManifest } from '../../src/image/oci-choice.ts'
 import { chooseManifest, parseOciConfig, parseOciManifest } from '../../src/image/oci-choice.ts'
+import { defaultRules, makeScrubbed } from '../../src/image/scrub.ts'
 import { supersededPattern } from '../../src/image/superseded.ts'
 import {
   archByName,
@@ -387,7 +388,10 @@ async function publishTree(
   const tree = growTree()
   for (const { members } of raw) tree.add(members)
   const isExcluded = makeExclude()
-  const entries = tree.entries().filter(({ facts }) => isExcluded(facts.path, facts.type) === undefined)
+  const isOthers = makeScrubbed(defaultRules)
+  const entries = tree
+    .entries()
+    .filter(({ facts }) => isExcluded(facts.path, facts.type) === undefined && isOthers(facts) === undefined)
   const sources = await openAll(raw.map(({ blob }) => blob.path))
   let laid: Awaited<ReturnType<typeof relay>>
   const layout = await layoutOf(work, tree.entries(), sources).catch(async (error) => {

@@ -76,16 +76,21 @@ export async function ensureGolden(cache: string, say: Say): Promise<Golden> {
   }
 }
 
-/** The Debian root as a tar archive: the dear part (mmdebstrap), shared by everything that needs a real root. */
-export function ensureRootTar(cache: string, say: Say): Promise<string> {
-  return cached(cache, `root-${recipeKey(root)}.tar`, async (path) => {
+/** The golden client's root as a tar archive: the dear part (mmdebstrap), shared by everything that needs a real root. */
+export const ensureRootTar = (cache: string, say: Say): Promise<string> => ensureDebianTar(cache, root, say)
+
+export type DebianRoot = { suite: string; packages: string[]; leftOut: string[] }
+
+/** A Debian root with these packages and those they depend on, as a tar archive from the cache. */
+export function ensureDebianTar(cache: string, wanted: DebianRoot, say: Say): Promise<string> {
+  return cached(cache, `root-${recipeKey(wanted)}.tar`, async (path) => {
     const step = timed(say)
-    await must([...mmdebstrap(), root.suite, path, ...(await mirrors())])
-    step(`Debian ${root.suite} root by mmdebstrap, ${megabytes(statSync(path).size)}`)
+    await must([...mmdebstrap(wanted), wanted.suite, path, ...(await mirrors())])
+    step(`Debian ${wanted.suite} root by mmdebstrap, ${megabytes(statSync(path).size)}`)
   })
 }
 
-function mmdebstrap() {
+function mmdebstrap({ packages, leftOut }: DebianRoot) {
   return [
     'mmdebstrap',
     '--variant=minbase',

@@ -8,9 +8,9 @@
 //   </config>
 import { UserError } from '../fault.ts'
 import { type Element, parseXml } from '../xml.ts'
+import type { Disk, Partition } from './disks.ts'
 import type { LayoutFile } from './layout-file.ts'
 import { filesystemUuid } from './layout-file.ts'
-import type { Disk, Partition } from './version.ts'
 
 type Needs = {
   name: string // of the file, for faults

@@ -1,5 +1,5 @@
-// What a capture leaves on the golden client: what belongs to a running system, to this one machine, or to nobody.
-// `*` is any run of characters but a slash; a trailing `/**` is everything
+// What a capture leaves on the golden client: what belongs to a running system, or to nobody. What belongs to one machine
+// alone, or is secret, is in scrub.ts. `*` is any run of characters but a slash; a trailing `/**` is everything
 // below a directory, which itself is kept.
 import { UserError } from '../fault.ts'
 
@@ -21,31 +21,6 @@ export const defaultExcludes: readonly Row[] = [
   ['var/cache/apt/*.bin', 'made again by apt'],
   ['var/cache/dnf/**', 'can be fetched again'],
   ['var/cache/yum/**', 'can be fetched again'],
-  ['etc/machine-id', 'identity of one machine'],
-  ['var/lib/dbus/machine-id', 'identity of one machine', 'f'], // a link to /etc/machine-id stays
-  ['etc/ssh/ssh_host_*', 'identity of one machine; private keys never leave it'],
-  ['var/lib/systemd/random-seed', 'must never be equal on two machines'],
-  ['var/lib/urandom/random-seed', 'must never be equal on two machines'],
-  ['boot/efi/loader/random-seed', 'must never be equal on two machines'],
-  ['efi/loader/random-seed', 'must never be equal on two machines'],
-  ['var/lib/systemd/credential.secret', 'secret of one machine'],
-  ['var/lib/systemd/network/**', 'leases of one machine'],
-  ['var/lib/dhcp/*.lease*', 'leases of one machine'],
-  ['var/lib/dhclient/*.lease*', 'leases of one machine'],
-  ['var/lib/dhcpcd/**', 'leases and DUID of one machine'],
-  ['var/lib/NetworkManager/*.lease', 'leases of one machine'],
-  ['var/lib/NetworkManager/secret_key', 'secret of one machine'],
-  ['var/lib/NetworkManager/seen-bssids', 'history of one machine'],
-  ['etc/udev/rules.d/70-persistent-net.rules', 'names interfaces by the MAC addresses of one machine'],
-  ['etc/udev/rules.d/75-persistent-net-generator.rules', 'names interfaces by MAC address'],
-  ['etc/lvm/cache/**', 'disks of one machine'],
-  ['etc/lvm/backup/**', 'disks of one machine'],
-  ['etc/lvm/archive/**', 'disks of one machine'],
-  ['etc/lvm/devices/**', 'disks of one machine'],
-  ['etc/blkid.tab', 'disks of one machine'],
-  ['etc/salt/minion_id', 'identity of one machine'],
-  ['etc/salt/pki/minion/minion.p*', 'identity of one machine'],
-  ['etc/pki/consumer/**', 'subscription of one machine'],
 ]
 
 /** What an image that is booted in RAM has no use for. */
@@ -79,7 +54,7 @@ export function parseExclude(text: string): string {
 export const excludeWords =
   'what captures leave out, with commas between: /dir, /dir/*, name, *.tmp, dir/ ; "+ /dir" is kept (SystemImager\'s syntax)'
 
-type Rule = { keeps: boolean; test: RegExp; types: string | undefined; why: string; isFirm?: boolean }
+type Rule = { keeps: boolean; test: RegExp; types: string | undefined; why: string }
 
 export type Excludes = {
   patterns?: readonly string[] // of exclude=
@@ -92,12 +67,7 @@ export function makeExclude(excludes: Excludes = {}): (path: string, type: strin
   const { patterns = [], paths = [], diskless = false } = excludes
   const own = patterns.map(userRule)
   const defaults = [...defaultExcludes, ...(diskless ? disklessExcludes : [])].map(defaultRule)
-  // What belongs to one machine alone is never taken back.
-  const rules = [
-    ...defaults.filter(({ isFirm }) => isFirm),
-    ...own,
-    ...defaults.filter(({ isFirm }) => !isFirm),
-  ]
+  const rules = [...own, ...defaults]
   // Nearly all files match nothing: one look says so.
   const any = new RegExp(rules.map(({ test }) => `(?:${test.source})`).join('|'), 's')
   const swap = new Set(paths)
@@ -145,13 +115,11 @@ function patternSource(pattern: string): string {
   return anchor + source
 }
 
-const firm = /^(identity|secret|must never|leases|subscription|names interfaces)/
-
 function defaultRule([pattern, why, types]: Row): Rule {
   const below = pattern.endsWith('/**')
   const text = (below ? pattern.slice(0, -3) : pattern)
     .replace(/[.+?^${}()|[\]\\]/g, '\\$&')
     .replaceAll('*', '[^/]*')
   const test = new RegExp(below ? `^${text}/.` : `^${text}(/|$)`, 's')
-  return { keeps: false, test, types, why, isFirm: firm.test(why) }
+  return { keeps: false, test, types, why }
 }

@@ -15,8 +15,8 @@ import { Type } from 'typebox'
 import { faultAt, type Key, type Place, valueAt } from '../config-place.ts'
 import type { Fault } from '../fault.ts'
 import { readYaml } from '../yaml-file.ts'
+import type { Disk, DiskLayout, Partition } from './disks.ts'
 import { planFstabOf } from './layout-fstab.ts'
-import type { Disk, DiskLayout, Partition } from './version.ts'
 
 export type LayoutFile = {
   layout: DiskLayout

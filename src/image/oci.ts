@@ -7,7 +7,9 @@ import { Value } from 'typebox/value'
 import type { Digest, ImageName } from '../address.ts'
 import { parseDigest } from '../address.ts'
 import { WireError } from '../fault.ts'
-import type { BlobRef, DiskLayout, ImageVersion, Layer } from './version.ts'
+import { parseLayout, renderLayout } from './disks.ts'
+import { parseFacts, renderFacts } from './golden-facts.ts'
+import type { BlobRef, ImageVersion, Layer } from './version.ts'
 
 export const manifestType = 'application/vnd.oci.image.manifest.v1+json'
 const configType = 'application/vnd.oci.image.config.v1+json'
@@ -50,7 +52,7 @@ export function renderImage(image: ImageContent): { config: Buffer; manifest: Bu
   return { config, manifest: Buffer.from(JSON.stringify(manifest)) }
 }
 
-const optionalRefs = ['initrd', 'shim', 'grub', 'report'] as const
+const optionalRefs = ['initrd', 'shim', 'grub', 'report', 'preflight'] as const
 const supersededKey = (layer: number): string => `sysclone.superseded.${layer}`
 
 /** What a version need not have. Of the layers' own annotations nobody knows that they name blobs. */
@@ -77,13 +79,15 @@ function configOf(image: ImageContent) {
         'sysclone.os.name': image.os.name,
         'sysclone.kernel.release': image.kernelRelease,
         'sysclone.ssh.hostkeys': image.sshHostKeyTypes.join(' '),
-        'sysclone.layout': JSON.stringify(image.layout),
+        'sysclone.layout': renderLayout(image.layout),
         'sysclone.layers': 'disjoint',
         ...(image.origin !== undefined && { 'sysclone.origin': image.origin }),
         ...(image.kind !== undefined && { 'sysclone.kind': image.kind }),
         ...(image.base !== undefined && { 'sysclone.base': image.base }),
         ...(image.excludes !== undefined && { 'sysclone.excludes': JSON.stringify(image.excludes) }),
         ...(image.netbootKey !== undefined && { 'sysclone.netboot.key': image.netbootKey }),
+        ...(image.facts && { 'sysclone.facts': renderFacts(image.facts) }),
+        ...(image.scrub !== undefined && { 'sysclone.scrub': image.scrub }),
       },
     },
     rootfs: { type: 'layers', diff_ids: image.layers.map((layer) => layer.diffId) },
@@ -124,40 +128,6 @@ const Config = Type.Object({
   config: Type.Object({ Labels: Type.Record(Type.String(), Type.String()) }),
   rootfs: Type.Object({ diff_ids: Type.Array(Type.String()) }),
 })
-const Filesystem = Type.Object({
-  type: Type.String(),
-  uuid: Type.Optional(Type.String()),
-  label: Type.Optional(Type.String()),
-  mountpoint: Type.Optional(Type.String()),
-  usedBytes: Type.Optional(Type.Number()),
-  features: Type.Optional(Type.String()),
-})
-const Layout = Type.Object({
-  fstab: Type.String(),
-  disks: Type.Array(
-    Type.Object({
-      path: Type.String(),
-      bytes: Type.Number(),
-      sectorBytes: Type.Number(),
-      label: Type.Union([Type.Literal('gpt'), Type.Literal('dos')]),
-      id: Type.Optional(Type.String()),
-      partitions: Type.Array(
-        Type.Object({
-          number: Type.Integer(),
-          start: Type.Integer(),
-          size: Type.Integer(),
-          type: Type.String(),
-          name: Type.Optional(Type.String()),
-          uuid: Type.Optional(Type.String()),
-          attrs: Type.Optional(Type.String()),
-          bootable: Type.Optional(Type.Boolean()),
-          filesystem: Type.Optional(Filesystem),
-        }),
-      ),
-    }),
-  ),
-})
-
 /** The digest of the config that a manifest names. */
 export const configDigest = (manifest: Buffer): Digest =>
   digestText(parseAs(Manifest, manifest.toString('utf8'), 'manifest').config.digest)
@@ -196,7 +166,7 @@ export function parseImage(name: ImageName, version: number, manifest: Buffer, c
   const layers = m.layers.map((layer, i) =>
     layerOf(layer, required(c.rootfs.diff_ids[i], 'diff_ids'), optional(supersededKey(i))),
   )
-  const [initrd, shim, grub, report] = optionalRefs.map((ref) => optional(`sysclone.${ref}`))
+  const [initrd, shim, grub, report, preflight] = optionalRefs.map((ref) => optional(`sysclone.${ref}`))
   const labels = c.config.Labels
   const { 'sysclone.base': base, 'sysclone.netboot.key': netbootKey, 'sysclone.excludes': excludes } = labels
   return {
@@ -217,7 +187,8 @@ export function parseImage(name: ImageName, version: number, manifest: Buffer, c
     modules: parseRef(annotation('sysclone.modules')),
     layers,
     manifest: parseRef(annotation('sysclone.manifest')),
-    layout: parseAs(Layout, label('sysclone.layout'), 'layout') as DiskLayout,
+    layout: parseLayout(label('sysclone.layout')),
+    ...goldenOf(c.config.Labels),
     sshHostKeyTypes: label('sysclone.ssh.hostkeys').split(' ').filter(Boolean),
     tarBytes: layers.reduce((sum, layer) => sum + layer.tarBytes, 0),
     ...(origin !== undefined && { origin }),
@@ -229,6 +200,16 @@ export function parseImage(name: ImageName, version: number, manifest: Buffer, c
     ...(shim && { shim }),
     ...(grub && { grub }),
     ...(report && { report }),
+    ...(preflight && { preflight }),
+  }
+}
+
+/** What the capture was told of the golden client and did with its identity; images of before have none of it. */
+function goldenOf(labels: Record<string, string>) {
+  const { 'sysclone.facts': facts, 'sysclone.scrub': scrub } = labels
+  return {
+    ...(facts !== undefined && { facts: parseFacts(facts) }),
+    ...(scrub !== undefined && { scrub }),
   }
 }
 

@@ -18,7 +18,9 @@ import {
 } from '../attribute.ts'
 import { UserError } from '../fault.ts'
 import { parseScriptName, scriptNames } from '../node/values.ts'
+import { notDeployable } from './disks.ts'
 import { excludeWords, parseExclude } from './excludes.ts'
+import { parseScrub } from './scrub.ts'
 import type { Arch, BlobRef, ImageVersion } from './version.ts'
 
 /** What a capture tells of an osimage; absent until its first one. */
@@ -30,6 +32,7 @@ export type Captured = {
   version: number // the newest one
   digest: Digest
   kind?: 'diskless' // absent: sysclone
+  notDeployable?: string[] // what a clone of it cannot be given yet; absent: nothing
 }
 export type Osimage = {
   name: ImageName
@@ -77,7 +80,6 @@ const partitioning = parsedBy((text) => {
   serverPath.parse(text.replace(/^s:/, ''))
   return text
 })
-const scrubRule = textLike(/^[a-z0-9][a-z0-9-]{0,63}:(keep|regenerate|drop)$/, 'not a scrub rule')
 const unused = (what: string) => `${what} (kept; a clone has what its golden client has)`
 const provmethods = oneOf('sysclone', 'diskless', 'boot')
 const word = textLike(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'not a word')
@@ -112,6 +114,10 @@ const table = {
   rootimgdir: shown((image) => image.captured?.rootimgdir, 'where the image is kept'),
   version: shown((image) => image.captured?.version.toString(), 'the newest version'),
   digest: shown((image) => image.captured?.digest, 'of the newest version'),
+  notdeployable: shown(
+    (image) => image.captured?.notDeployable?.join('; '),
+    'what of the newest version no clone can be given yet; empty: it can be installed',
+  ),
   profile: field('profile', word, 'a word of letters, digits, dot, underscore, dash'),
   addkcmdline: field(
     'addkcmdline',
@@ -121,8 +127,8 @@ const table = {
   exclude: field('exclude', optionalListOf(parseExclude), excludeWords),
   scrub: field(
     'scrub',
-    optionalListOf(scrubRule.parse),
-    later('NAME:keep|regenerate|drop, as machine-id:keep, with commas between', 'captures'),
+    optionalListOf(parseScrub),
+    'what captures do with identities and secrets: NAME:keep|regenerate|drop with commas between; imgcapture --check lists them',
   ),
   postscripts: field('postscripts', scripts, later(scriptNames, 'post-install scripts')),
   postbootscripts: field('postbootscripts', scripts, later(scriptNames, 'post-install scripts')),
@@ -191,6 +197,11 @@ export function osimageOf(version: ImageVersion, rootimgdir: string, before?: Os
   const osdistroname = `${osvers}-${arch}`
   const { kind } = version
   const facts = { osarch: arch, osvers, osdistroname, rootimgdir, version: version.version, digest }
-  const captured = { ...facts, ...(kind && { kind }) }
+  const missing = notDeployable(version.layout)
+  const captured = {
+    ...facts,
+    ...(kind && { kind }),
+    ...(missing.length > 0 && { notDeployable: missing }),
+  }
   return { profile: 'compute', ...kept, name, captured, ...(kind && { provmethod: kind }) }
 }

@@ -1,5 +1,7 @@
 // An image version: what was captured, from what machine, and the blobs that hold it. Immutable.
 import type { Digest, ImageName } from '../address.ts'
+import type { DiskLayout } from './disks.ts'
+import type { GoldenFacts } from './golden-facts.ts'
 
 export type Arch = 'x86_64' | 'aarch64' | 'ppc64le'
 
@@ -23,40 +25,6 @@ export type Layer = BlobRef & {
 /** The osimage's kind: installed onto a disk, or booted in RAM. */
 export type ImageKind = 'sysclone' | 'diskless'
 
-/** What a partition, or any block device, holds. `uuid` is as blkid prints it (vfat: 'A1B2-C3D4'). */
-export type Filesystem = {
-  type: string // ext4, vfat, swap, ... as blkid names it
-  uuid?: string
-  label?: string
-  mountpoint?: string // absent: not mounted and not in fstab; swap has none
-  usedBytes?: number // of a mounted one
-  features?: string // ext4: `dumpe2fs -h` feature words, when the golden client could say
-}
-
-export type Partition = {
-  number: number
-  start: number // in sectors of the disk
-  size: number // in sectors of the disk
-  type: string // GPT type GUID, upper case; dos: hex id
-  name?: string // GPT partition name
-  uuid?: string // GPT partition GUID
-  attrs?: string // GPT attribute words as sfdisk writes them
-  bootable?: boolean // dos
-  filesystem?: Filesystem
-}
-
-export type Disk = {
-  path: string // '/dev/vda' on the golden client
-  bytes: number
-  sectorBytes: number
-  label: 'gpt' | 'dos'
-  id?: string
-  partitions: Partition[]
-}
-
-/** The disks that hold mounted file systems or swap of the golden client, and its fstab word for word. */
-export type DiskLayout = { disks: Disk[]; fstab: string }
-
 export type ImageVersion = {
   name: ImageName
   version: number // 1, 2, ...
@@ -72,6 +40,9 @@ export type ImageVersion = {
   layers: Layer[]
   manifest: BlobRef // the file manifest, zstd
   layout: DiskLayout
+  facts?: GoldenFacts // absent from images of before
+  scrub?: string // 'machine-id:regenerate ...': the rules that it was made with; absent: the defaults
+  preflight?: BlobRef // JSON, see preflight.ts: what of identities and secrets was found
   sshHostKeyTypes: string[] // ['ed25519', 'ecdsa']: the clone makes keys of the same types
   tarBytes: number // sum over layers, uncompressed
   origin?: string // how it came to be, other than by a capture: 'squash of img:3', 'import of DIR'

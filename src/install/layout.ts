@@ -1,7 +1,8 @@
 // Fits the golden client's disk onto a target's: which disk, and where each partition lies on it.
 // Looks only; a layout that cannot be made is refused here, before anything on the target is touched.
 import { UserError } from '../fault.ts'
-import type { Disk, DiskLayout, Filesystem, Partition } from '../image/version.ts'
+import type { Disk, DiskLayout, Filesystem, Partition } from '../image/disks.ts'
+import { partitionPath } from '../image/disks.ts'
 import type { DiskFacts, NodeFacts } from './protocol.ts'
 
 const MIB = 2 ** 20
@@ -32,11 +33,36 @@ export function planLayout(needs: {
   facts: NodeFacts
   installdisk?: string | undefined
 }): PlannedLayout {
-  const golden = onlyDisk(needs.layout)
-  checkPartitions(golden, needs.facts.firmware)
+  const golden = checkLayout(needs.layout)
+  checkBootable(golden, needs.facts.firmware)
   const disk = chooseDisk(needs.facts.disks, needBytes(golden), needs.installdisk)
   const partitions = placePartitions(golden, disk)
   return { disk, partitions, sfdisk: renderSfdisk(golden, disk, partitions) }
+}
+
+/** Refuses by name what no machine can be given yet, whatever it is; the golden client's only disk. */
+export function checkLayout(layout: DiskLayout): Disk {
+  checkStorage(layout)
+  const golden = onlyDisk(layout)
+  checkPartitions(golden)
+  return golden
+}
+
+/** What lies between a partition and its file system. */
+function checkStorage({ disks, arrays = [], groups = [] }: DiskLayout) {
+  const encrypted = disks.flatMap((disk) =>
+    [disk, ...disk.partitions].flatMap(({ crypt }) => (crypt ? [`${disk.path} with ${crypt.format}`] : [])),
+  )
+  const what = [
+    ...arrays.map(({ path, level }) => `${path}, md ${level}`),
+    ...groups.map(({ name }) => `LVM group ${name}`),
+    ...encrypted,
+  ]
+  if (what.length > 0)
+    throw new UserError('storage cannot be cloned', {
+      what: `the golden client has ${what.join('; ')}`,
+      allowed: 'file systems on partitions',
+    })
 }
 
 function onlyDisk({ disks }: DiskLayout): Disk {
@@ -50,7 +76,7 @@ function onlyDisk({ disks }: DiskLayout): Disk {
   return golden
 }
 
-function checkPartitions(golden: Disk, firmware: NodeFacts['firmware']) {
+function checkPartitions(golden: Disk) {
   if (golden.label !== 'gpt')
     throw new UserError('partition table cannot be cloned', {
       what: `${golden.path} has a ${golden.label} partition table`,
@@ -62,7 +88,6 @@ function checkPartitions(golden: Disk, firmware: NodeFacts['firmware']) {
       what: `no partition of ${golden.path} is mounted on /`,
       allowed: 'ext4 on a partition',
     })
-  checkBootable(golden, firmware)
 }
 
 function checkFilesystem(golden: Disk, { number }: Partition, { type, uuid }: Filesystem) {
@@ -150,10 +175,6 @@ function byPath(a: string, b: string): number {
 /** Needs are rounded up and disks down: the two numbers of a refusal never look the same. */
 const gigabytes = (bytes: number, round: (tenths: number) => number = Math.floor) =>
   bytes >= 1e12 ? `${(round(bytes / 1e11) / 10).toFixed(1)} TB` : `${(round(bytes / 1e8) / 10).toFixed(1)} GB`
-
-/** `/dev/sda` 3 -> `/dev/sda3`; `/dev/nvme0n1` 3 -> `/dev/nvme0n1p3`. */
-export const partitionPath = (disk: string, number: number) =>
-  `${disk}${/\d$/.test(disk) ? 'p' : ''}${number}`
 
 const alignUp = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT
 const alignDown = (bytes: number) => Math.floor(bytes / ALIGNMENT) * ALIGNMENT

@@ -5,8 +5,11 @@
 //   superseded LAYERDIGEST DIGEST BYTES   (a list for tar -X, zstd: what later layers replace or remove)
 //   override DIGEST BYTES NAME     (in the order in which they are laid over the image)
 //   esp UUID PATH                   fstab LINE                      hostkey TYPE           bytes TARBYTES
+//   scrub NAME RULE                 swapfile BYTES PATH
 import { UserError } from '../fault.ts'
-import type { BlobRef, Filesystem, ImageVersion, Layer } from '../image/version.ts'
+import type { Filesystem } from '../image/disks.ts'
+import { parseRules, type ScrubName } from '../image/scrub.ts'
+import type { BlobRef, ImageVersion, Layer } from '../image/version.ts'
 import { versionName } from '../image/version.ts'
 import type { Node } from '../node/node.ts'
 import { planFstab } from './fstab.ts'
@@ -131,7 +134,20 @@ function identityFacts({ node, version }: Needs): string[] {
     fact('hostname', node.name),
     ...planFstab(version.layout).map((line) => text('fstab', line)),
     ...version.sshHostKeyTypes.map((type) => fact('hostkey', type)),
+    ...scrubFacts(version),
+    ...(version.layout.swapFiles ?? []).map(({ path, bytes }) => text(`swapfile ${bytes}`, checkPath(path))),
   ]
+}
+
+/** What phase 60-identity does with; the rest was left on the golden client. */
+const doneOnClone = [
+  ...['machine-id', 'ssh-host-keys', 'random-seed', 'credential-secret', 'dhcp-leases', 'nm-state'],
+  ...['persistent-net', 'network-connections', 'iscsi-initiator', 'nvme-host', 'shadow'],
+] as ScrubName[]
+
+function scrubFacts({ scrub = '' }: ImageVersion): string[] {
+  const rules = parseRules(scrub)
+  return doneOnClone.map((name) => fact('scrub', name, rules[name]))
 }
 
 /** A line of words; each is one word, so that the shell's `read` takes it apart. */

@@ -134,6 +134,114 @@ describe('identity', () => {
     const { found } = await written({ 'target/etc/hostname': 'golden\n' })
     expect(found.hosts).toBe('127.0.0.1\tlocalhost\n127.0.1.1\tn1\n')
   })
+  const withRule = (rules: Record<string, string>) =>
+    Object.entries(rules).reduce(
+      (text, [name, rule]) => text.replace(new RegExp(`^scrub ${name} .*$`, 'm'), `scrub ${name} ${rule}`),
+      plan,
+    )
+  /** What the phase leaves of some files under /target, and its own words. */
+  const leftBy = async (files: Record<string, string>, rules: Record<string, string>, names: string[]) => {
+    const left: Record<string, string> = {}
+    const planText = withRule(rules)
+    const { code, said } = await runPhase(
+      '60-identity.sh',
+      { plan: 'x', planText, files, real: true },
+      (root) => {
+        const lib = join(root, 'installer/lib.sh')
+        const look = names.map(
+          (name) =>
+            `echo "=${name}"; cat "$TARGET/${name}" 2>&1 || true; stat -c "mode %a" "$TARGET/${name}" || true;`,
+        )
+        writeFileSync(
+          lib,
+          `${readFileSync(lib, 'utf8')}\ntrap 'mkdir -p $ROOT/tools; { ${look.join(' ')} echo "=end"; } >&2' EXIT\n`,
+        )
+      },
+    )
+    for (const [, name, text] of said.matchAll(/^=(\S+)\n([\s\S]*?)(?=^=)/gm)) left[name!] = text!
+    return { code, left, said }
+  }
+
+  test('what the image keeps stays as it came', async () => {
+    const rules = {
+      'machine-id': 'keep',
+      'ssh-host-keys': 'keep',
+      'dhcp-leases': 'keep',
+      'persistent-net': 'keep',
+    }
+    const files = { ...target, 'target/etc/ssh/ssh_host_rsa_key.pub': 'ssh-rsa AAAA golden\n' }
+    const names = [
+      'etc/machine-id',
+      'etc/ssh/ssh_host_rsa_key',
+      'var/lib/dhcp/dhclient.eth0.leases',
+      'etc/udev/rules.d/70-persistent-net.rules',
+    ]
+    const { code, left } = await leftBy(files, rules, names)
+    expect(code).toBe(0)
+    expect(left['etc/machine-id']).toContain('0'.repeat(32))
+    for (const name of names.slice(1)) expect(left[name]).toMatch(/^old/)
+    const kept = await runPhase('60-identity.sh', { plan: 'x', planText: withRule(rules), files, real: true })
+    expect(kept.state('receipt/hostkeys')).toBe('ssh-rsa AAAA golden\n')
+  })
+
+  test('a machine id that is dropped is not there: the clone makes one at its first boot', async () => {
+    const { left } = await leftBy(target, { 'machine-id': 'drop' }, ['etc/machine-id'])
+    expect(left['etc/machine-id']).toMatch(/No such file/)
+  })
+
+  const connection =
+    '[connection]\nid=lan\nuuid=11111111-2222-3333-4444-555555555555\ntype=ethernet\n\n[ethernet]\nmac-address=52:54:00:00:00:01\ncloned-mac-address=52:54:00:00:00:09\nmtu=9000\n'
+  test('connections get a UUID of their own and name no card by its address', async () => {
+    const files = {
+      'target/etc/NetworkManager/system-connections/lan.nmconnection': connection,
+      'target/etc/sysconfig/network-scripts/ifcfg-eth0':
+        'HWADDR=52:54:00:00:00:01\nUUID="x"\nBOOTPROTO=dhcp\n',
+      'target/etc/network/interfaces': 'iface eth0 inet dhcp\n  hwaddress ether 52:54:00:00:00:01\n',
+    }
+    const names = Object.keys(files).map((name) => name.replace('target/', ''))
+    const { code, left } = await leftBy(files, {}, names)
+    expect(code).toBe(0)
+    expect(left[names[0]!]).toMatch(
+      /^\[connection\]\nid=lan\nuuid=[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}\ntype=ethernet\n\n\[ethernet\]\nmtu=9000\nmode 644\n$/,
+    )
+    expect(left[names[0]!]).not.toContain('11111111')
+    expect(left[names[1]!]).toBe('DEVICE=eth0\nBOOTPROTO=dhcp\nmode 644\n')
+    expect(left[names[2]!]).toBe('iface eth0 inet dhcp\nmode 644\n')
+    const kept = await leftBy(files, { 'network-connections': 'keep' }, names)
+    expect(kept.left[names[0]!]).toBe(`${connection}mode 644\n`)
+  })
+
+  test('shadow made anew: every user, no password, and no account that is locked for keys', async () => {
+    const files = {
+      'target/etc/passwd': 'root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n',
+      'target/etc/group': 'root:x:0:\nshadow:x:42:\nann:x:1000:bob\n',
+    }
+    const { left } = await leftBy(files, { shadow: 'regenerate' }, ['etc/shadow', 'etc/gshadow'])
+    expect(left['etc/shadow']).toBe('root:*:19000:0:99999:7:::\nann:*:19000:0:99999:7:::\nmode 640\n')
+    expect(left['etc/gshadow']).toBe('root:*::\nshadow:*::\nann:*::bob\nmode 640\n')
+  })
+
+  test('initiator and NVMe host get names of their own, where there are any; seeds only root reads', async () => {
+    const files = { 'target/etc/iscsi/iscsid.conf': '', 'target/var/lib/systemd/x': '' }
+    const names = ['etc/iscsi/initiatorname.iscsi', 'etc/nvme/hostid', 'var/lib/systemd/random-seed']
+    const { left, said } = await leftBy(files, {}, names)
+    expect(left[names[0]!]).toMatch(/^InitiatorName=iqn\.2016-04\.com\.open-iscsi:[0-9a-f]{12}\nmode 600\n$/)
+    expect(left[names[1]!]).toMatch(/No such file/)
+    expect(said).toMatch(/=var\/lib\/systemd\/random-seed\n[\s\S]*mode 600\n=end/)
+  })
+
+  test('swap files are made anew', async () => {
+    const planText = `${plan}swapfile 16777216 /var/swap file\n`
+    const { ran } = await runPhase('60-identity.sh', { plan: 'x', planText })
+    expect(ran).toEqual(
+      expect.arrayContaining([
+        'fallocate -l 16777216 /target/var/swap file',
+        'chmod 600 /target/var/swap file',
+        'mkswap /target/var/swap file',
+      ]),
+    )
+  })
+
   test('a link in the image does not lead out of it', async () => {
     const { said, found } = await written({ ...target, 'outside/hostname': 'golden\n' }, (root) => {
       rmSync(join(root, 'target/etc/hostname'))

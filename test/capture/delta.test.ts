@@ -56,6 +56,7 @@ const capture = (more: Partial<CaptureNeeds> = {}, answer = {}): Promise<Capture
     scripts: {
       probe: probeScript(probeAnswer(tree, answer)),
       list: script('list'),
+      inspect: script('inspect'),
       archive: script('archive'),
     },
     emit: () => {},

@@ -10,6 +10,7 @@ import type { Osimage } from '../../src/image/osimage.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import type { NodeFacts } from '../../src/install/protocol.ts'
 import type { Node } from '../../src/node/node.ts'
+import { sampleImage } from '../install/sample-image.ts'
 
 const n1 = 'n1' as NodeName
 const peer = '10.0.0.11' as Ipv4
@@ -33,6 +34,7 @@ const image = {
   os: { id: 'debian', version: '12', name: 'Debian' },
   kernel: blob('2'),
   modules: blob('3'),
+  layout: sampleImage.layout,
 } as ImageVersion
 const hostKey = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl root@n1'
 const bootServer = { address: '10.0.0.1' as Ipv4, httpPort: 80, imagePort: 8081 }

@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { Disk, DiskLayout, Partition } from '../../src/image/version.ts'
-import { chooseDisk, partitionPath, planLayout } from '../../src/install/layout.ts'
+import type { Disk, DiskLayout, Partition } from '../../src/image/disks.ts'
+import { partitionPath } from '../../src/image/disks.ts'
+import { chooseDisk, planLayout } from '../../src/install/layout.ts'
 import {
   BIOS_BOOT,
   disk,

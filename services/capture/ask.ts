@@ -1,0 +1,35 @@
+// Asking a golden client by a script: what it prints, or why it could not.
+import { UserError } from '../../src/fault.ts'
+import { parseReport } from '../../src/image/tar-report.ts'
+import type { Running, Ssh } from '../remote/ssh.ts'
+import { collect } from './layer.ts'
+
+/** What a script prints, when it ends well. */
+export async function ask(
+  ssh: Pick<Ssh, 'runScript'>,
+  script: string,
+  lines: readonly string[],
+  limit: number,
+): Promise<string> {
+  const running = await ssh.runScript(script, lines)
+  const [stdout] = await Promise.all([collect(running.stdout, limit), judged(running)])
+  if (stdout.length > limit)
+    throw new UserError('the golden client says too much', { what: `more than ${limit} bytes` })
+  return stdout
+}
+
+/** Its stderr is the reason when it fails. */
+export async function judged(running: Running) {
+  const stderr = await collect(running.stderr, 65536)
+  const exit = await running.exit
+  const { fatal } = parseReport(stderr)
+  if (exit === 0 && fatal.length === 0) return
+  const missing = fatal.find((line) => line.startsWith('sysclone: missing '))
+  if (missing !== undefined)
+    throw new UserError('commands are missing on the golden client', {
+      what: missing.replace('sysclone: missing ', ''),
+    })
+  throw new UserError('a script failed on the golden client', {
+    what: fatal.slice(0, 3).join('; ') || `exit code ${exit}`,
+  })
+}

@@ -1,0 +1,95 @@
+// imgcapture --check: the look at a golden client, and no capture. Nothing is copied.
+import { UserError, WireError } from '../../src/fault.ts'
+import { parseListLine } from '../../src/image/compare-line.ts'
+import { makeExclude } from '../../src/image/excludes.ts'
+import type { Preflight } from '../../src/image/preflight.ts'
+import { makePreflight } from '../../src/image/preflight.ts'
+import { type Probe, readProbe } from '../../src/image/probe.ts'
+import { rulesOf } from '../../src/image/scrub.ts'
+import type { SshTarget } from '../remote/login.ts'
+import { connectSsh, type Ssh } from '../remote/ssh.ts'
+import { ask } from './ask.ts'
+import { collect } from './layer.ts'
+import { namedFiles, scrubFiles } from './preflight.ts'
+
+export type CheckNeeds = {
+  target: SshTarget & { node: string }
+  scripts: { probe: string; list: string; inspect: string }
+  scrub: readonly string[] // words of the osimage's scrub=
+  excludes?: readonly string[] // words of its exclude=
+  show: (phase: string, percent: number) => void
+  signal: AbortSignal
+  root?: string // default '/'
+}
+
+const MAX_PROBE = 16 << 20
+
+export async function checkGolden(needs: CheckNeeds): Promise<Preflight> {
+  const { target, scripts, scrub, excludes = [], show, signal, root = '/' } = needs
+  signal.throwIfAborted()
+  const rules = rulesOf(scrub)
+  const ssh = await connectSsh(target)
+  signal.addEventListener('abort', ssh.close)
+  try {
+    show('probe', 0)
+    const probe = readProbe(await ask(ssh, scripts.probe, [root], MAX_PROBE))
+    show('list', 10)
+    const files = await listFiles(ssh, { list: scripts.list, root, probe, excludes })
+    show('inspect', 60)
+    const { counts } = await scrubFiles({
+      ssh,
+      script: scripts.inspect,
+      root,
+      files,
+      rules,
+      named: namedFiles(probe),
+    })
+    show('done', 100)
+    return makePreflight(probe, rules, counts)
+  } catch (error) {
+    throw explain(error, needs)
+  } finally {
+    signal.removeEventListener('abort', ssh.close)
+    ssh.close()
+  }
+}
+
+function explain(error: unknown, { signal, target: { node: object } }: CheckNeeds): unknown {
+  if (signal.aborted) return new UserError('the check was stopped', { what: 'nothing was changed', object })
+  if (error instanceof WireError)
+    return new UserError('what the golden client sent is damaged', { what: error.message, object })
+  return error
+}
+
+type Listed = { path: string; type: string; size: number | undefined }
+
+/** What a capture would list. Nothing else of a file than its name, type and size is kept. */
+async function listFiles(
+  ssh: Ssh,
+  needs: { list: string; root: string; probe: Probe; excludes: readonly string[] },
+): Promise<Listed[]> {
+  const { list, root, probe, excludes } = needs
+  const isExcluded = makeExclude({ patterns: excludes, paths: probe.swapFiles })
+  const running = await ssh.runScript(list, [root, ...probe.mountpoints])
+  const stderr = collect(running.stderr, 65_536)
+  const files: Listed[] = []
+  let rest = ''
+  let ended = false
+  for await (const chunk of running.stdout) {
+    const lines = (rest + (chunk as Buffer).toString('latin1')).split('\n')
+    rest = lines.pop()!
+    for (const line of lines) {
+      ended = line === 'end'
+      if (ended || line.startsWith('begin ')) continue
+      const file = parseListLine(line)
+      if (isExcluded(file.path, file.type) === undefined)
+        files.push({ path: file.path, type: file.type, size: file.size })
+    }
+  }
+  const [exit, said] = [await running.exit, await stderr]
+  if (exit !== 0 || !ended)
+    throw new UserError('the files of the golden client cannot be listed', {
+      what: said.trim().split('\n').at(-1) || `exit code ${exit}`,
+    })
+  return files
+}

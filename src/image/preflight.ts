@@ -1,0 +1,136 @@
+// What a look at a golden client found before its capture: what a clone must not have, what stays out, what cannot be.
+import type { Static } from 'typebox'
+import { Type } from 'typebox'
+import { Value } from 'typebox/value'
+import { UserError, WireError } from '../fault.ts'
+import { notDeployable } from './disks.ts'
+import type { Probe } from './probe.ts'
+import { defaultRules, type ScrubName, type ScrubRules, scrubFacts } from './scrub.ts'
+
+const text = Type.String({ maxLength: 65_536 })
+const words = Type.Array(text, { maxItems: 100_000 })
+const rule = Type.Union([Type.Literal('keep'), Type.Literal('regenerate'), Type.Literal('drop')])
+
+/** Files of one row of the scrub table; `names` are some of them. */
+const Finding = Type.Object({
+  name: text,
+  kind: Type.Union([Type.Literal('identity'), Type.Literal('secret'), Type.Literal('data')]),
+  is: text,
+  rule,
+  rules: Type.Array(rule), // what may be said instead; the first is the default
+  count: Type.Integer({ minimum: 0 }),
+  names: words,
+})
+export type Finding = Static<typeof Finding>
+
+const Preflight = Type.Object({
+  findings: Type.Array(Finding, { maxItems: 1000 }),
+  databases: words, // that run: 'mysqld'
+  staysOut: Type.Array(Type.Object({ what: text, why: text }), { maxItems: 100_000 }),
+  refusals: words, // the capture would be refused
+  notDeployable: words, // it would be captured, and not be installed
+})
+export type Preflight = Static<typeof Preflight>
+
+const MOST_NAMES = 50
+/** What a classified file list gave: per row how many files, and some of their names. */
+export type Counts = Map<ScrubName, { count: number; names: string[] }>
+
+export function addFile(counts: Counts, name: ScrubName, path: string) {
+  const found = counts.get(name) ?? { count: 0, names: [] }
+  counts.set(name, found)
+  found.count += 1
+  if (found.names.length < MOST_NAMES) found.names.push(`/${printable(path)}`)
+}
+
+/** Names are one character a byte. What is UTF-8 is shown as such. */
+function printable(path: string): string {
+  const decoded = Buffer.from(path, 'latin1').toString('utf8')
+  return (decoded.includes('\ufffd') ? path : decoded).replace(/[\x00-\x1f\x7f-\x9f]/g, '?')
+}
+
+export function makePreflight(probe: Probe, rules: ScrubRules, counts: Counts): Preflight {
+  const findings = [...counts].map(([name, found]): Finding => {
+    const { kind, is, rules: allowed } = scrubFacts(name)
+    return { name, kind, is, rule: rules[name], rules: allowed, ...found }
+  })
+  const order = Object.keys(defaultRules)
+  return {
+    findings: findings.sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name)),
+    databases: databasesOf(probe.processes),
+    staysOut: probe.staysOut,
+    refusals: probe.refusals,
+    notDeployable: notDeployable(probe.layout),
+  }
+}
+
+// Names of processes, as the kernel cuts them.
+const databases =
+  /^(mysqld|mariadbd|postgres|mongod|redis-server|valkey-server|slapd|etcd|influxd|ora_pmon.*|db2sysc|sqlservr|clickhouse.*|ceph-(osd|mon)|cockroach|beam\.smp|memcached|ns-slapd|couchdb|victoria-.*)$/
+const databasesOf = (processes: readonly string[]): string[] =>
+  [...new Set(processes.filter((name) => databases.test(name)))].sort()
+
+/** Throws UserError when the golden client has what no clone could be given. */
+export function refuseUnreproducible({ refusals }: Pick<Probe, 'refusals'>) {
+  if (refusals.length > 0)
+    throw new UserError('a part of the golden client cannot be reproduced on a clone', {
+      what: refusals.join('; '),
+      allowed: 'see imgcapture --check',
+    })
+}
+
+export const renderPreflight = (preflight: Preflight): string => JSON.stringify(preflight)
+
+/** Throws WireError when it is none. */
+export function parsePreflight(json: string): Preflight {
+  try {
+    const value = JSON.parse(json)
+    if (Value.Check(Preflight, value)) return value
+  } catch {}
+  throw new WireError('preflight: out of shape')
+}
+
+const verbs = { keep: 'taken', regenerate: 'made anew on each clone', drop: 'left out' }
+const SHOWN_NAMES = 5
+
+/** Lines for a person: what is done with what was found, and how to say otherwise. */
+export function showPreflight({
+  findings,
+  databases,
+  staysOut,
+  refusals,
+  notDeployable,
+}: Preflight): string[] {
+  const titles = { identity: 'identities', secret: 'secrets', data: 'data' }
+  const kinds = (['identity', 'secret', 'data'] as const).flatMap((kind) => {
+    const some = findings.filter((finding) => finding.kind === kind)
+    return some.length === 0 ? [] : [`${titles[kind]}:`, ...some.flatMap(showFinding)]
+  })
+  const list = (title: string, lines: string[]) =>
+    lines.length === 0 ? [] : [`${title}:`, ...lines.map((l) => `  ${l}`)]
+  return [
+    ...list('refused, cannot be reproduced on a clone', refusals),
+    ...list('captured, not yet deployable', notDeployable),
+    ...kinds,
+    ...list(
+      'running databases',
+      databases.map(
+        (name) => `${name}: stop it, or use --freeze or --snapshot, lest its files do not fit together`,
+      ),
+    ),
+    ...list(
+      'stays out',
+      staysOut.map(({ what, why }) => `${what}: ${why}`),
+    ),
+  ]
+}
+
+function showFinding({ name, rule, rules, is, count, names }: Finding): string[] {
+  const others = rules.filter((each) => each !== rule)
+  const files = count === 1 ? '1 file' : `${count} files`
+  return [
+    `  ${name}:${rule}  ${files} ${verbs[rule]}${others.length > 0 ? ` (or ${others.join(', ')})` : ''}: ${is}`,
+    ...names.slice(0, SHOWN_NAMES).map((path) => `    ${path}`),
+    ...(count > SHOWN_NAMES ? [`    and ${count - SHOWN_NAMES} more`] : []),
+  ]
+}
