@@ -11,6 +11,7 @@ import {
   osimageOf,
 } from '../../src/image/osimage.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
+import { sampleImage } from '../install/sample-image.ts'
 
 const digest = `sha256:${'1'.repeat(64)}` as Digest
 const version = {
@@ -19,6 +20,7 @@ const version = {
   digest,
   arch: 'x86_64',
   os: { id: 'debian', version: '12', name: 'Debian GNU/Linux 12 (bookworm)' },
+  layout: sampleImage.layout,
 } as ImageVersion
 
 test('a captured osimage has the attributes of xCAT’s seed', () => {
@@ -147,4 +149,14 @@ test('a captured osimage does not become boot-only, and a capture makes one of a
   const captured = osimageOf(version, '/x', changeOsimage({ ...rescue, name: version.name }, given, read))
   expect(bootOnlyOf(captured)).toBeUndefined()
   expect(captured).not.toHaveProperty('kernel')
+})
+
+test('what a version has that no clone can be given yet is an attribute of it', () => {
+  const [disk] = sampleImage.layout.disks
+  const layout = { ...sampleImage.layout, disks: [disk!, { ...disk!, path: '/dev/sdb' }] }
+  const attrs = printAttributes(osimageAttributes, osimageOf({ ...version, layout }, '/images'))
+  expect(attrs.notdeployable).toBe(`several disks (${disk!.path}, /dev/sdb)`)
+  expect(printAttributes(osimageAttributes, osimageOf(version, '/images'))).not.toHaveProperty(
+    'notdeployable',
+  )
 })
