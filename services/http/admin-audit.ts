@@ -98,7 +98,7 @@ export function auditRoutes(app: FastifyInstance, { store, emit }: AdminNeeds) {
     const said = Object.entries(asked).filter((pair): pair is [string, string] => pair[1] !== undefined)
     const query = new URLSearchParams(said)
     const answer = await app.inject({ method: 'GET', url: `${path}?${query}` })
-    const found = answer.statusCode === 200 ? answer.json().objects : []
+    const found = answer.statusCode === 200 ? (answer.json().objects ?? []) : []
     return new Map<string, Attrs>(found.map(({ name, attrs }: any) => [name, attrs]))
   }
 }
