@@ -51,6 +51,7 @@ const testPeers = [
 const benchPeers = [
   ...['kea-dhcp4-server', 'kea-admin', 'dnsmasq-base', 'tftpd-hpa', 'nginx-light', 'nftables'],
   ...['gcc', 'libc6-dev', 'procps'],
+  ...['rsync', 'openssh-server', 'openssh-client', 'iproute2', 'libcap2-bin', 'zstd', 'kmod'],
 ]
 
 // command -> its Debian packages, and what is run, one after the other until one fails.
