@@ -27,7 +27,7 @@ import { ask, judged } from './ask.ts'
 import type { Assembled, Candidate } from './assemble.ts'
 import { assemble } from './assemble.ts'
 import type { Comparison, World } from './compare.ts'
-import { compareList, readRows } from './compare.ts'
+import { compareList, isUnchanged, readRows } from './compare.ts'
 import { beginOf, readList, sortList, sortRows } from './listing.ts'
 import { netbootFiles } from './netboot.ts'
 import { namedFiles, scrubFiles } from './preflight.ts'
@@ -135,14 +135,10 @@ async function captureInto(stage: Stage, work: Work): Promise<Captured> {
   await listFiles(work, probe, listed, folder)
   const scrub = await scrubbed(work, probe, listed)
   const rows = [...baseRows, ...salvaged.flatMap((layer) => layer.rows)]
-  const comparison = compareList({ listed, rows, world: worldOf(probe, work, scrub), folder })
-  if (
-    base &&
-    salvaged.length === 0 &&
-    isUnchanged(comparison) &&
-    isSameMachine(base, probe, { ...work, ...scrub })
-  )
-    return { version: base, isNew: false }
+  const world = worldOf(probe, work, scrub)
+  const maySame = base && salvaged.length === 0 && isSameMachine(base, probe, { ...work, ...scrub })
+  if (maySame && isUnchanged({ listed, rows: baseRows[0]!, world })) return { version: base, isNew: false }
+  const comparison = compareList({ listed, rows, world, folder })
 
   progress.phase('archive', 3, 88)
   const { fetched } = comparison
@@ -228,8 +224,6 @@ function worldOf(
     },
   }
 }
-
-const isUnchanged = ({ fetched, dropped }: Comparison) => fetched.entries === 0 && dropped === 0
 
 const pick = ({ arch, firmware, os, kernelRelease, layout, facts, sshHostKeyTypes }: Probe) => ({
   arch,

@@ -31,7 +31,6 @@ export type Comparison = {
   fetched: { entries: number; files: number; directories: number; bytes: number }
   kept: number
   removed: number // paths that need a whiteout
-  dropped: number // rows of the version before that are not in this one
   left: Map<string, number> // by the reason
   groupOf: (seen: Seen) => string
 }
@@ -79,6 +78,22 @@ export function compareList({ listed, rows, world, folder }: Needs): Comparison 
   }
 }
 const MOST_ROUNDS = 4
+
+/** Whether the tree is what the rows say, entirely: looks until the first difference, and writes nothing. */
+export function isUnchanged({
+  listed,
+  rows,
+  world,
+}: Omit<Needs, 'folder' | 'rows'> & { rows: string }): boolean {
+  const groups: Groups = { kept: new Set(), moved: new Set() }
+  const forced = { groups: new Set<string>(), directories: new Set<string>() }
+  const rules = {
+    ...{ excluded: whyExcluded(world), isWeak: weakPaths(world), groupOf: groupsOf(world), forced },
+  }
+  for (const change of compareTrees(readList(listed), readRows(rows), rules, groups))
+    if (change.do === 'fetch' || change.do === 'drop') return false
+  return true
+}
 
 export function* readRows(path: string): Generator<Row> {
   for (const line of readLines(path)) yield cutRow(line)
@@ -134,7 +149,6 @@ function openOutcome(folder: string) {
   const directories = new Set<string>() // that are fetched
   const above = new Set<string>() // directories on the way to them, and to files as long as these are few
   let weight = 0
-  let dropped = 0
 
   function supersede({ layer, path }: Row) {
     const writer = superseded.get(layer) ?? file(`superseded-${layer}`)
@@ -145,7 +159,6 @@ function openOutcome(folder: string) {
     if (change.do === 'leave') left.set(change.why, (left.get(change.why) ?? 0) + 1)
     else if (change.do === 'keep') keep.add(change.row.line)
     else if (change.do === 'drop') {
-      dropped += 1
       supersede(change.row)
       if (gone.removed(change.row)) removed.add(change.row.path)
     } else fetchIt(change.seen, change.before)
@@ -183,7 +196,6 @@ function openOutcome(folder: string) {
       fetched,
       kept: keep.count(),
       removed: removed.count(),
-      dropped,
       left,
     }
   }

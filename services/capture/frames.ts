@@ -9,7 +9,8 @@ export type LayerFrame = { zstd: Buffer; content: Buffer }
 
 const compress = promisify(zstdCompress)
 const decompress = promisify(zstdDecompress)
-const AHEAD = 4 // frames in work at once: the thread pool's size
+const AHEAD = 3 // frames in work at once; with two streams that is more than the thread pool has threads
+const OUTPUT = 1 << 20 // bytes that zstd writes at once: with the 16 KiB of the default it takes four times as long
 
 /** Frames that the golden client has compressed. */
 export function receivedFrames(stream: AsyncIterable<Buffer>): AsyncGenerator<LayerFrame> {
@@ -34,7 +35,7 @@ export async function* soundFrames(stream: AsyncIterable<Buffer>): AsyncGenerato
 
 async function contentOf(zstd: Buffer): Promise<Buffer> {
   try {
-    return await decompress(zstd, { maxOutputLength: FRAME_BYTES })
+    return await decompress(zstd, { maxOutputLength: FRAME_BYTES, chunkSize: OUTPUT })
   } catch (error) {
     throw new WireError(`zstd: ${(error as Error).message}`)
   }

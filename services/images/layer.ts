@@ -44,7 +44,10 @@ export async function openLayer(path: string) {
   async function frameContent(index: number): Promise<Buffer> {
     if (cached?.index === index) return cached.content
     const { start, compressed, content } = frames[index]!
-    const plain = await decompress(await bytesAt(start, compressed), { maxOutputLength: FRAME_BYTES })
+    const plain = await decompress(await bytesAt(start, compressed), {
+      maxOutputLength: FRAME_BYTES,
+      chunkSize: 1 << 20,
+    })
     if (plain.length !== content) throw new WireError(`zstd: frame ${index} holds ${plain.length} bytes`)
     cached = { index, content: plain }
     return plain

@@ -17,7 +17,12 @@ const { version, isNew } = await captureImage({
   privateKey: readFileSync(order.identity, 'utf8'),
   image: 'img' as ImageName,
   images,
-  scripts: { probe: probeScript(probeAnswer(tree)), list: script('list'), archive: script('archive') },
+  scripts: {
+    probe: probeScript(probeAnswer(tree)),
+    list: script('list'),
+    archive: script('archive'),
+    inspect: script('inspect'),
+  },
   emit: () => {},
   signal: new AbortController().signal,
   root: tree,
