@@ -37,6 +37,8 @@ type Child = {
   startedAt: number
   ready: boolean
   job: string | undefined
+  /** A job: it has told how it ended. */
+  hasTold: boolean
 }
 
 /**
@@ -76,11 +78,13 @@ export async function startServer({ config, log, coexist = false, handed = [] }:
       startedAt: performance.now(),
       ready: false,
       job: job?.id,
+      hasTold: false,
     }
     children.set(name, entry)
     child.on('message', (message: Up) => receive(entry, message))
     child.on('error', () => {}) // a failed send; the exit that follows says it all
-    child.on('exit', (code, signal) => exited(entry, code, signal, job))
+    // What a job said last may come in after its end: `close` waits for it.
+    child.on(role === 'job' ? 'close' : 'exit', (code, signal) => exited(entry, code, signal, job))
     // Another DHCP server may come while we run: the boot process that is started again does not give way to it.
     const inChild = passed.map(({ name }, i) => ({ name, fd: ownDescriptors.length + i }))
     const begin = { config, coexist, restarted: started, handed: inChild }
@@ -121,6 +125,7 @@ export async function startServer({ config, log, coexist = false, handed = [] }:
       case 'events':
         return observe(message.events, child.name)
       case 'send':
+        child.hasTold ||= message.body.type === 'job-ended'
         return message.to === 'main' ? relay('main', message.body) : relay('boot', message.body)
       case 'start-job':
         emit('job.start', {
@@ -156,7 +161,7 @@ export async function startServer({ config, log, coexist = false, handed = [] }:
     if (before >= 0) queue.splice(before, 1)
     queue.push(body)
     if (queue.length <= queueLimit) return
-    // Events were logged, and the boot process asks again for what it misses; how a job ended is said once.
+    // Events were logged (those that main had in its pipe when it was killed are in the log alone), and the boot process asks again for what it misses; how a job ended is said once.
     const oldest = queue.shift()!
     if (oldest.type === 'job-ended') queue.push(oldest)
   }
@@ -171,7 +176,7 @@ export async function startServer({ config, log, coexist = false, handed = [] }:
     if (stopping) return
     const how = signal ? { signal } : { code: code ?? -1 }
     if (child.role === 'job') {
-      if (code === 0 && job) return
+      if (child.hasTold) return
       const what = signal ? `ended by ${signal}` : `exit code ${code}`
       if (job)
         relay('main', {

@@ -21,7 +21,7 @@ const receipt = {
 let world: World
 let image: ImageVersion
 beforeAll(async () => {
-  world = await openWorld()
+  world = await openWorld({ preload: 'last-word.mjs' })
   image = await world.publish()
   await world.start()
 }, 240_000)
@@ -231,6 +231,16 @@ test('main killed -9 during a capture: the capture goes on, imgcapture waits for
     machine.kill()
   }
 }, 60_000)
+
+test('a job that ends without a word has failed, at once', () => {
+  expect(world.sysclone('mkdef', '-o', 'mute', `ip=${thief}`, 'sshport=2223').err).toBe('')
+  expect(world.sysclone('imgcapture', 'mute', '-o', 'lost')).toMatchObject({
+    code: 1,
+    err: expect.stringMatching(/^mute: the capture failed \(the job died; exit code 0/),
+  })
+  const [job] = JSON.parse(world.sysclone('jobs', '--last', '1', '--json').out)
+  expect(job).toMatchObject({ node: 'mute', state: 'failed' })
+})
 
 test('a second server on the same socket is refused', () => {
   const config = join(world.folder, 'second.yaml')

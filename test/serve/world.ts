@@ -16,8 +16,11 @@ export const mac = '52:54:00:99:00:11'
 
 export type World = Awaited<ReturnType<typeof openWorld>>
 
-/** @param network more keys of the one network, as `pool: ...` */
-export async function openWorld({ network = '' } = {}) {
+/**
+ * @param network more keys of the one network, as `pool: ...`
+ * @param preload a module for every process of the server
+ */
+export async function openWorld({ network = '', preload = '' } = {}) {
   const folder = mkdtempSync('/var/tmp/sysclone-serve-')
   const namespace = `scserve${process.pid}`
   const inside = ['ip', 'netns', 'exec', namespace]
@@ -48,7 +51,10 @@ export async function openWorld({ network = '' } = {}) {
   /** Starts the server as a person does; resolves when its processes are ready. */
   async function start() {
     output = ''
-    const env = { ...process.env, SYSCLONE_CACHE: cache }
+    const env = {
+      ...{ ...process.env, SYSCLONE_CACHE: cache },
+      ...(preload && { NODE_OPTIONS: `--import ${join(import.meta.dirname, preload)}` }),
+    }
     // Looking for other DHCP servers takes seconds, and has tests of its own.
     const argv = [...inside.slice(1), process.execPath, main, 'serve', '--coexist', '--config', configFile]
     const child = spawn(inside[0]!, argv, { env, stdio: ['ignore', 'pipe', 'pipe'] })

@@ -314,6 +314,9 @@ test('jobs: every field; of those that ended the oldest are forgotten, one that 
   expect((await jobs.list(10)).map(({ id }) => id)).toEqual(['a', 'b5', 'b6', 'c'])
   expect((await jobs.list(2)).map(({ id }) => id)).toEqual(['b6', 'c'])
   expect(await jobs.listRunning()).toEqual([job])
+  // Nor do those that run take the places of those that ended.
+  for (const id of ['y', 'z']) await jobs.put({ ...job, id, startedAt: 30 })
+  expect((await jobs.list(10)).map(({ id }) => id)).toEqual(['a', 'b5', 'b6', 'c', 'z', 'y'])
   expect(await jobs.get('c')).toEqual(failed)
   expect(await jobs.get('b6')).toEqual({
     ...job,
