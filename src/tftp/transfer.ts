@@ -29,6 +29,7 @@ const limits = {
   firstMs: 1000, // before the round trip is known
   minMs: 200, // far above any LAN's round trip, far below a client's own timer of seconds
   maxMs: 5000,
+  mostAgreedMs: 10_000, // of the 255 s that a client may ask for: one that is gone would keep its place for most of an hour
 } as const
 
 /** How many DATA blocks a file is: one that ends on a block's border is closed by an empty one. */
@@ -62,7 +63,7 @@ export function begin(
 export function retryMs(t: Transfer): number {
   if (!t.heard) return limits.firstMs
   const base = t.rtt ? Math.max(limits.minMs, t.rtt.smooth + 4 * t.rtt.spread) : limits.firstMs
-  return Math.min(t.timeoutMs ?? limits.maxMs, base * 2 ** t.tries)
+  return Math.min(t.timeoutMs ?? limits.maxMs, limits.mostAgreedMs, base * 2 ** t.tries)
 }
 
 /** `undefined`: the event changes nothing and is not answered. */

@@ -104,6 +104,18 @@ test('a file that ends on a border of blocks is closed by an empty block, an emp
   expect([0, 1, 511, 512, 513, 1024].map((bytes) => blockCount(bytes, 512))).toEqual([1, 1, 1, 2, 2, 3])
 })
 
+test('a client that agreed on 255 s and is gone gives its place back within two minutes', () => {
+  let t = begin({ blocks: 9, oack: true, window: 1, timeoutMs: 255_000 }, 0)
+  ;[t] = step(t, ack(0))!
+  for (let waited = 0; waited < 120_000; ) {
+    waited += retryMs(t)
+    const [after, effect] = step(t, { type: 'timeout', now: waited })!
+    t = after
+    if (effect.do === 'finish') return expect(effect.why).toBe('client-silent')
+  }
+  throw new Error('it still waits')
+})
+
 test('the timer: a second at first, 200 ms once the round trip is known, doubled by silence, up to what was agreed', () => {
   const first = begin({ blocks: 9, oack: true, window: 1 }, 0)
   expect(retryMs(first)).toBe(1000)
