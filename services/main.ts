@@ -14,7 +14,7 @@ import { makeOwners } from '../src/boot/whose.ts'
 import type { Config } from '../src/config.ts'
 import type { DryWorld } from '../src/dhcp/dry-run.ts'
 import type { Event } from '../src/events.ts'
-import { UserError } from '../src/fault.ts'
+import { faultOf, UserError } from '../src/fault.ts'
 import { needsSquash } from '../src/image/layers.ts'
 import type { Osimage } from '../src/image/osimage.ts'
 import { osimageOf } from '../src/image/osimage.ts'
@@ -155,7 +155,8 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
   const timer = setInterval(() => void deployments.tick().catch(report), tickMs)
 
   function report(error: unknown) {
-    emit('serve.fail', { process: 'main', why: 'internal error', what: String(error).slice(0, 500) })
+    const { error: why, what } = faultOf(error)
+    emit('serve.fail', { process: 'main', why, what: what.slice(0, 500) })
   }
 
   /** As the boot process knows it; without leases while that is away. */

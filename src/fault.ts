@@ -36,8 +36,24 @@ export function renderFault({ object, error, what, allowed }: Fault): string {
   return `${object ? `${object}: ` : ''}${error}${detail ? ` (${detail})` : ''}`
 }
 
+/** What the system says of a disk, by its code. */
+const diskFaults: Record<string, Pick<Fault, 'error' | 'allowed'>> = {
+  ENOSPC: { error: 'the disk is full', allowed: 'to make room on it' },
+  EDQUOT: { error: 'the quota of the disk is used up', allowed: 'to make room on it' },
+  EROFS: { error: 'the disk can not be written to', allowed: 'to mount it anew, writable' },
+  EIO: { error: 'the disk has a fault', allowed: 'another disk' },
+}
+
 /** The fault of any thrown thing; a bug becomes `internal error` with its message. */
 export function faultOf(error: unknown): Fault {
   if (error instanceof UserError) return error.fault
+  const { code, path, dest, message } = error as {
+    code?: string
+    path?: string
+    dest?: string
+    message: string
+  }
+  const disk = error instanceof Error ? diskFaults[code ?? ''] : undefined
+  if (disk) return { ...disk, what: dest ?? path ?? message }
   return { error: 'internal error', what: error instanceof Error ? error.message : String(error) }
 }

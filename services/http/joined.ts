@@ -14,8 +14,7 @@ const MOST_KEPT = 16
 export async function openJoined({ folder, blobFolders }: { folder: string; blobFolders: string[] }) {
   let count = 0
   const made = new Map<string, Promise<string | undefined>>()
-  await rm(folder, { recursive: true, force: true })
-  await mkdir(folder, { recursive: true, mode: 0o700 })
+  await rm(folder, { recursive: true, force: true }).catch(() => {}) // they are written over
 
   /** `undefined` when one of the parts is not there. */
   async function open(digests: Digest[]): Promise<Content | undefined> {
@@ -45,6 +44,7 @@ export async function openJoined({ folder, blobFolders }: { folder: string; blob
     const parts = await Promise.all(hexes.map(whereIs))
     if (parts.includes(undefined)) return undefined
     const partial = `${path}.partial`
+    await mkdir(folder, { recursive: true, mode: 0o700 }) // here and not at start: all others boot from a full disk, too
     try {
       await rm(partial, { force: true })
       for (const part of parts) {

@@ -1,7 +1,7 @@
 // Files of the state folder: by digest, whole or not there, checked before they are used.
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { copyFile, mkdir, open, rename, rm } from 'node:fs/promises'
+import { copyFile, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { type Digest, parseDigest } from '../../src/address.ts'
@@ -40,12 +40,14 @@ export async function whyBad({ digest, bytes }: BlobRef, stateDir: string): Prom
   return undefined
 }
 
-export const writeDurably = (path: string, text: string) =>
-  placeDurably(path, async (tmp) => {
+/** What is there already is left as it is: a server starts on a full disk, too. */
+export async function writeDurably(path: string, text: string) {
+  if ((await readFile(path, 'utf8').catch(() => undefined)) === text) return
+  await placeDurably(path, async (tmp) => {
     const file = await open(tmp, 'w')
-    await file.writeFile(text)
-    await file.close()
+    await file.writeFile(text).finally(() => file.close())
   })
+}
 
 /** Write beside, fsync, rename, fsync the folder: after a power cut the file is whole or was never there. */
 async function placeDurably(path: string, fill: (tmp: string) => Promise<void>) {
@@ -55,6 +57,8 @@ async function placeDurably(path: string, fill: (tmp: string) => Promise<void>) 
     await fill(tmp)
     await sync(tmp)
     await rename(tmp, path)
+  } catch (error) {
+    throw Object.assign(error as Error, { path }) // a write does not know its file
   } finally {
     await rm(tmp, { force: true })
   }
