@@ -4,7 +4,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openMachine } from './machine.ts'
-import { addresses, mac, openWorld, type World } from './world.ts'
+import { addresses, mac, openWorld, until, type World } from './world.ts'
 
 let world: World
 beforeAll(async () => {
@@ -28,15 +28,19 @@ test('the first start says which file there is no room for', () => {
   expect(err).toMatch(/^the disk is full \(.*\/state\/.*; allowed: to make room on it\)\n$/)
 })
 
-test('a later start goes on, and nodes are answered', async () => {
+test('it fills up while the server runs: the process that answers can start anew, and nodes boot', {
+  timeout: 240_000,
+}, async () => {
   mount('200m')
   await world.start()
   expect(world.sysclone('mkdef', 'n1', `mac=${mac}`, 'ip=10.99.0.21')).toMatchObject({ code: 0 })
-  await world.stop()
   fill()
-  await world.start()
+  const [boot] = world.pids('boot')
+  process.kill(boot!, 'SIGKILL')
+  await until('it is back', () => world.pids('boot').some((pid) => pid !== boot))
   const machine = openMachine(world, mac)
   try {
+    await until('it answers', () => machine.dhcp('ipxe') !== undefined)
     expect(machine.dhcp('ipxe')).toEqual({
       ip: '10.99.0.21',
       file: `http://${addresses.server}/boot/ipxe/${mac.replaceAll(':', '-')}`,
