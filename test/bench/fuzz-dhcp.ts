@@ -86,7 +86,9 @@ export async function fuzzDhcp({ count, nodes }: FuzzTask, random: Random, judge
   function note(bytes: Buffer) {
     if (bytes.length < 44) return
     const key = keyOf(bytes.readUInt32BE(4), bytes.subarray(28, 44))
-    asked.set(key, { relayed: bytes.includes(82, 240) || asked.get(key)?.relayed === true })
+    const relayed = bytes.includes(82, 240) || asked.get(key)?.relayed === true
+    asked.delete(key) // the oldest is forgotten, and this one is the newest now
+    asked.set(key, { relayed })
     if (asked.size > 300_000) asked.delete(asked.keys().next().value!)
     const type = typeOf(bytes)
     if (type === RELEASE || type === DECLINE) gaveBack.add(macFromBytes(bytes.subarray(28, 34)))
