@@ -32,8 +32,14 @@ export async function publishLayers(
   let inode = 100
   for (const archive of archives) {
     const writer = await openLayerWriter(stage)
-    await writer.write(archive)
-    const { blob, diffId, tarBytes } = await writer.end()
+    const { blob, diffId, tarBytes } = await (async () => {
+      await writer.write(archive)
+      return await writer.end()
+    })().catch(async (error) => {
+      await writer.close()
+      await stage.close()
+      throw error
+    })
     const index = indexArchive()
     index.push(archive)
     index.end()
