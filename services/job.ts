@@ -140,6 +140,7 @@ async function capture(spec: CaptureSpec, { config, emit, signal }: Tools): Prom
     images: await openImages(join(config.stateDir, 'images')),
     scripts: await captureScripts(),
     ...(spec.scrub && { scrub: spec.scrub }),
+    hold: spec.hold,
     emit,
     signal,
   })
@@ -175,7 +176,7 @@ const privateKeyOf = ({ ssh, stateDir }: Config) =>
 async function captureScripts(): Promise<CaptureScripts> {
   const script = (name: string) =>
     readFile(join(import.meta.dirname, '../bootfiles/capture', `${name}.sh`), 'utf8')
-  const names = ['probe', 'list', 'inspect', 'archive'] as const
+  const names = ['probe', 'list', 'inspect', 'hold', 'archive'] as const
   const texts = await Promise.all(names.map(async (name) => [name, await script(name)] as const))
   return Object.fromEntries(texts) as CaptureScripts
 }

@@ -228,9 +228,13 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
       ...jumpOf(golden, request.acceptJumpHostkey),
       ...(scrub && { scrub }),
     }
-    const { check: out, place } = request
+    const { check: out, place, hold } = request
     if (out !== undefined) return { job: await jobs.start({ kind: 'check', ...common, out }) }
-    const more = { ...(request.type && { type: request.type }), ...(place !== undefined && { place }) }
+    const more = {
+      ...(request.type && { type: request.type }),
+      ...(place !== undefined && { place }),
+      ...(hold && { hold }),
+    }
     return { job: await jobs.start({ kind: 'capture', ...common, ...more }) }
   }
 

@@ -27,9 +27,10 @@ export type CaptureSpec = {
   excludes?: string[] // words of exclude=
   place?: string // where the version is kept, when that is not the image store
   scrub?: string[] // what the osimage says
+  hold?: { snapshot?: boolean; freeze?: string; thaw?: string } // what the machine does for the time of the copy
 }
 /** A look at a golden client; the report goes to `out`, a unix socket that somebody listens on. */
-export type CheckSpec = Omit<CaptureSpec, 'kind' | 'place'> & { kind: 'check'; out: string }
+export type CheckSpec = Omit<CaptureSpec, 'kind' | 'place' | 'hold'> & { kind: 'check'; out: string }
 /** Work on the image store. `out` is a file that the job makes, or a unix socket that somebody listens on. */
 export type ImageSpec =
   | { kind: 'import'; image: string; source: string; layout?: string; place?: string; choose?: ImportChoice }

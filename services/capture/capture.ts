@@ -28,6 +28,7 @@ import type { Assembled, Candidate } from './assemble.ts'
 import { assemble } from './assemble.ts'
 import type { Comparison, World } from './compare.ts'
 import { compareList, isUnchanged, readRows } from './compare.ts'
+import { type Hold, holdStill } from './hold.ts'
 import { beginOf, readList, sortList, sortRows } from './listing.ts'
 import { netbootFiles } from './netboot.ts'
 import { namedFiles, scrubFiles } from './preflight.ts'
@@ -36,7 +37,7 @@ import { startProgress } from './progress.ts'
 import { hasReceived, salvage } from './salvage.ts'
 
 /** Texts of bootfiles/capture/*.sh. */
-export type CaptureScripts = { probe: string; list: string; inspect: string; archive: string }
+export type CaptureScripts = { probe: string; list: string; inspect: string; hold: string; archive: string }
 
 export type CaptureNeeds = {
   target: Pick<SshTarget, 'host' | 'port' | 'user' | 'hostKey' | 'jump'> & { node: string }
@@ -51,6 +52,7 @@ export type CaptureNeeds = {
   kind?: ImageKind // default 'sysclone'
   excludes?: readonly string[] // words of exclude=
   scrub?: readonly string[] // words of scrub=: 'machine-id:keep'
+  hold?: Hold | undefined // what holds the machine still for the time of the copy
 }
 
 /** `isNew` is false when nothing has changed: the version is then the one before. */
@@ -118,7 +120,7 @@ function explain(error: unknown, { signal, target }: CaptureNeeds): unknown {
 type Work = CaptureNeeds & { root: string; ssh: Ssh; progress: Progress; startedAt: Date }
 
 async function captureInto(stage: Stage, work: Work): Promise<Captured> {
-  const { images, image, progress, signal, scripts, root, ssh } = work
+  const { images, image, progress, signal, scripts, ssh } = work
   progress.phase('probe', 0)
   const base = baseOf(work)
   const salvaged = await salvage(stage, base?.layers.length ?? 0)
@@ -126,18 +128,24 @@ async function captureInto(stage: Stage, work: Work): Promise<Captured> {
   mkdirSync(folder)
   const baseRows = base ? [join(folder, 'base')] : []
   const [probe] = await Promise.all([
-    ask(ssh, scripts.probe, [root], MAX_PROBE).then(readProbe),
+    ask(ssh, scripts.probe, [work.root], MAX_PROBE).then(readProbe),
     base && sortRows(baseRows[0]!, images.blobPath(base.manifest.digest), folder),
   ])
   refuseUnreproducible(probe)
   progress.phase('list', 1)
   const listed = join(folder, 'listed')
-  await listFiles(work, probe, listed, folder)
-  const scrub = await scrubbed(work, probe, listed)
+  // Whatever goes wrong from here on: the golden client lets go when the connection ends.
+  const still = await holdStill({ ssh, script: scripts.hold, root: work.root, hold: work.hold, probe })
+  const { root } = still
+  await listFiles({ ...work, root }, probe, listed, folder)
+  const scrub = await scrubbed({ ...work, root }, probe, listed)
   const rows = [...baseRows, ...salvaged.flatMap((layer) => layer.rows)]
   const world = worldOf(probe, work, scrub)
   const maySame = base && salvaged.length === 0 && isSameMachine(base, probe, { ...work, ...scrub })
-  if (maySame && isUnchanged({ listed, rows: baseRows[0]!, world })) return { version: base, isNew: false }
+  if (maySame && isUnchanged({ listed, rows: baseRows[0]!, world })) {
+    await still.release()
+    return { version: base, isNew: false }
+  }
   const comparison = compareList({ listed, rows, world, folder })
 
   progress.phase('archive', 3, 88)
@@ -153,6 +161,7 @@ async function captureInto(stage: Stage, work: Work): Promise<Captured> {
     beginNs: beginOf(listed)!,
     progress: progress.add,
   })
+  await still.release()
   progress.phase('manifest', 89)
   const newer = archived.layers.map(({ layer, blob, rows }) => ({ layer, path: blob.path, rows, blob }))
   const candidates: Candidate[] = [...older, ...newer]

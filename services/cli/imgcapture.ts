@@ -18,6 +18,9 @@ type Options = Shared & {
   V?: boolean
   l?: string
   check?: true
+  snapshot?: true
+  freeze?: string
+  thaw?: string
   acceptHostkey?: string
   acceptJumpHostkey?: string
 }
@@ -46,6 +49,12 @@ export function imgcapture(program: Command, needs: Needs) {
       '--check',
       'capture nothing: say what of identities, secrets and disks there is, and what is done with it',
     )
+    .option('--snapshot', 'copy from LVM snapshots, which are there for the time of the copy')
+    .option(
+      '--freeze <command>',
+      'run this on the golden client before the copy (with --snapshot: before the snapshot)',
+    )
+    .option('--thaw <command>', 'run this there afterwards, whatever happens')
     .action((node: string, options: Options) =>
       options.check ? check(needs, node, options) : capture(needs, node, options),
     )
@@ -83,6 +92,7 @@ async function capture({ api, print, interrupted }: Needs, node: string, options
     ...{ node, image, type },
     ...(profile !== undefined && { profile }),
     ...(place !== undefined && { place: resolve(place) }),
+    ...holdOf(options),
     ...keysOf(options),
   }
   const start = async () => (await client.post('/captures', request)).job as string
@@ -129,6 +139,15 @@ const keysOf = ({ acceptHostkey, acceptJumpHostkey }: Options) => ({
   ...(acceptHostkey && { acceptHostkey }),
   ...(acceptJumpHostkey && { acceptJumpHostkey }),
 })
+
+function holdOf({ snapshot, freeze, thaw }: Options) {
+  const hold = {
+    ...(snapshot && { snapshot }),
+    ...(freeze !== undefined && { freeze }),
+    ...(thaw !== undefined && { thaw }),
+  }
+  return Object.keys(hold).length > 0 ? { hold } : {}
+}
 
 const withObject = (error: unknown, object: string) =>
   error instanceof UserError ? new UserError(error.fault.error, { object, ...error.fault }) : error

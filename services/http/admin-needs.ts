@@ -21,6 +21,7 @@ export type CaptureRequest = {
   excludes?: string[] // of the osimage
   place?: string
   check?: string // only a look: the report goes to this unix socket
+  hold?: { snapshot?: boolean; freeze?: string; thaw?: string }
   acceptHostkey?: string
   acceptJumpHostkey?: string
 }

@@ -100,6 +100,8 @@ export const Adopt = Type.Object(
   closed,
 )
 const fingerprint = Type.String({ pattern: '^SHA256:[A-Za-z0-9+/]{43}$' })
+/** A line for the shell of the golden client. */
+const command = Type.String({ pattern: '^[^\\x00\\n]+$', maxLength: 4000 })
 export const Capture = Type.Object(
   {
     node: name,
@@ -108,6 +110,16 @@ export const Capture = Type.Object(
     profile: Type.Optional(name), // of the osimage
     place: Type.Optional(Type.String({ pattern: '^/', maxLength: 1000 })), // a folder of the server
     check: Type.Optional(Type.String({ pattern: '^/', maxLength: 1000 })), // a unix socket for the report: nothing is copied
+    hold: Type.Optional(
+      Type.Object(
+        {
+          snapshot: Type.Optional(Type.Boolean()),
+          freeze: Type.Optional(command),
+          thaw: Type.Optional(command),
+        },
+        closed,
+      ),
+    ),
     acceptHostkey: Type.Optional(fingerprint),
     acceptJumpHostkey: Type.Optional(fingerprint),
   },

@@ -22,6 +22,7 @@ const { version, isNew } = await captureImage({
     list: script('list'),
     archive: script('archive'),
     inspect: script('inspect'),
+    hold: script('hold'),
   },
   emit: () => {},
   signal: new AbortController().signal,

@@ -19,6 +19,7 @@ const imagesDir = join(dir, 'images')
 const script = (name: string) =>
   readFileSync(join(import.meta.dirname, `../../bootfiles/capture/${name}.sh`), 'utf8')
 const [list, inspect, archive] = [script('list'), script('inspect'), script('archive')]
+const hold = script('hold')
 let fresh = 0
 let sshd: Awaited<ReturnType<typeof startSshd>>
 let images: Awaited<ReturnType<typeof openImages>>
@@ -41,7 +42,7 @@ const capture = (more: Partial<CaptureNeeds> = {}, answer = {}) =>
     privateKey: sshd.privateKey,
     image: parseImageName(`img${++fresh}`), // none of it has been captured before
     images,
-    scripts: { probe: probeScript(probeAnswer(tree, answer)), list, inspect, archive },
+    scripts: { probe: probeScript(probeAnswer(tree, answer)), list, inspect, hold, archive },
     emit: (type, fields) => events.push({ type, ...fields }),
     signal: new AbortController().signal,
     root: tree,
@@ -294,7 +295,7 @@ describe('what goes wrong', () => {
     expect(await images.verify(version)).toEqual([])
   })
 
-  const scripts = () => ({ probe: probeScript(probeAnswer(tree)), list, inspect, archive })
+  const scripts = () => ({ probe: probeScript(probeAnswer(tree)), list, inspect, hold, archive })
 
   /** Runs a capture in a process of its own that kills itself, as with -9, in the middle of the archive. */
   function execKilled() {

@@ -57,6 +57,7 @@ const capture = (more: Partial<CaptureNeeds> = {}, answer = {}): Promise<Capture
       probe: probeScript(probeAnswer(tree, answer)),
       list: script('list'),
       inspect: script('inspect'),
+      hold: script('hold'),
       archive: script('archive'),
     },
     emit: () => {},

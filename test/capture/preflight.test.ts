@@ -88,7 +88,7 @@ const target = () => ({
 })
 const scripts = (more: object = {}) => ({
   probe: probeScript(answer(more)),
-  ...{ list: script('list'), inspect: script('inspect'), archive: script('archive') },
+  ...{ list: script('list'), inspect: script('inspect'), hold: script('hold'), archive: script('archive') },
 })
 const check = (scrub: string[] = [], more: object = {}) =>
   checkGolden({

@@ -33,6 +33,10 @@ const image = {
   kernelRelease: '6.1.0',
   layers: [{ bytes: 300_000_000 }],
   tarBytes: 1_000_000_000,
+  layout: {
+    disks: [{ label: 'gpt', partitions: [{ filesystem: { type: 'ext4', mountpoint: '/' } }] }],
+    fstab: '',
+  },
 } as unknown as ImageVersion
 
 let store: Store

@@ -25,7 +25,9 @@ beforeAll(async () => {
       'machines.sh': text('storage/machines.sh'),
       'probes.sh': text('storage/probes.sh'),
       'probe.sh': text('../../bootfiles/capture/probe.sh'),
-      'main.sh': `for name in ${machines.join(' ')}; do sh -eu ./probes.sh "$name"; done\n`,
+      'holds.sh': text('storage/holds.sh'),
+      'hold.sh': text('../../bootfiles/capture/hold.sh'),
+      'main.sh': `for name in ${machines.join(' ')}; do sh -eu ./probes.sh "$name"; done\nsh -eu ./holds.sh\n`,
     },
   })
   console_ = said.console
@@ -75,4 +77,12 @@ function lasting({ layout, mountpoints, devices, refusals, staysOut, facts }: Pr
 test.each(machines)('%s: the same as in the fixture', (name) => {
   const fixture = readProbe(readFileSync(join(fixtures, `${name}.json`), 'utf8'))
   expect(lasting(readProbe(answer(name)))).toEqual(lasting(fixture))
+})
+
+test('LVM snapshots: what is read is what was, and nothing is left, however it ends', () => {
+  expect(readFileSync(join(folder, 'out/holds'), 'utf8').split('\n')).toEqual([
+    'read before before here thawed 1', // thawed as soon as the snapshots stood
+    ...['released', 'lost', 'killed', 'silent'].map((end) => `${end} 0 0 0 frozen thawed `),
+    '',
+  ])
 })
