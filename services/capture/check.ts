@@ -1,6 +1,6 @@
 // imgcapture --check: the look at a golden client, and no capture. Nothing is copied.
 import { UserError, WireError } from '../../src/fault.ts'
-import { parseListLine } from '../../src/image/compare-line.ts'
+import { isSocketLine, parseListLine } from '../../src/image/compare-line.ts'
 import { makeExclude } from '../../src/image/excludes.ts'
 import type { Preflight } from '../../src/image/preflight.ts'
 import { makePreflight } from '../../src/image/preflight.ts'
@@ -80,7 +80,7 @@ async function listFiles(
     rest = lines.pop()!
     for (const line of lines) {
       ended = line === 'end'
-      if (ended || line.startsWith('begin ')) continue
+      if (ended || line.startsWith('begin ') || isSocketLine(line)) continue
       const file = parseListLine(line)
       if (isExcluded(file.path, file.type) === undefined)
         files.push({ path: file.path, type: file.type, size: file.size })

@@ -5,7 +5,7 @@ import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createZstdDecompress } from 'node:zlib'
 import { UserError, WireError } from '../../src/fault.ts'
-import { parseListLine } from '../../src/image/compare-line.ts'
+import { isSocketLine, parseListLine } from '../../src/image/compare-line.ts'
 import { readLines, sortInto } from './lines.ts'
 
 const MAX_LIST = 8 * 2 ** 30 // some fifty million files
@@ -64,7 +64,7 @@ export const freshFrom = (beginNs: string): string => String(BigInt(beginNs) - S
 /** The files of a sorted list. */
 export function* readList(list: string): Generator<{ path: string; type: string; size: number | undefined }> {
   for (const line of readLines(list)) {
-    if (line === 'end' || line.startsWith('begin ')) continue
+    if (line === 'end' || line.startsWith('begin ') || isSocketLine(line)) continue
     const { path, type, size } = parseListLine(line)
     yield { path, type, size }
   }

@@ -44,6 +44,9 @@ export function renderCompareLine(file: FileFacts): string {
   ].join('\t')
 }
 
+/** Sockets are listed to be counted: nothing of them is ever kept. */
+export const isSocketLine = (line: string): boolean => /^[^\t]*\t[^\t]*\t[^\t]*\ts\t/.test(line)
+
 /** `ctime TAB inode TAB links TAB` and the compare line. */
 export function parseListLine(line: string): ListedFile {
   const [ctimeNs, inode, links, ...rest] = line.split('\t')

@@ -1,5 +1,5 @@
 // A made-up golden client: a tree of hard cases, and a real sshd on loopback to capture it through.
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, linkSync, mkdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
@@ -52,6 +52,7 @@ export function makeTree(root: string) {
     'status=none',
   )
   run('mkfifo', join(root, 'var/fifo'))
+  makeSocket(join(root, 'var/sock')) // is left out
   run('mknod', join(root, 'var/null'), 'c', '1', '3')
   run('mknod', join(root, 'var/loop'), 'b', '259', '300')
   run('chown', '1000:3000000', join(root, 'usr/share/empty'))
@@ -60,6 +61,13 @@ export function makeTree(root: string) {
   makeModules(root)
   run('touch', '-d', '2001-02-03 04:05:06.123456789', join(root, 'usr/share/noise'))
   utimesSync(join(root, 'var/lib/empty'), 1e9, 1e9)
+}
+
+/** Left behind by a program that was killed. */
+export function makeSocket(path: string) {
+  const die =
+    "require('net').createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))"
+  spawnSync(process.execPath, ['-e', die, path])
 }
 
 function makeModules(root: string) {

@@ -82,7 +82,8 @@ export function told(root: string, { directoryTimes = true } = {}): string[] {
   const out = sh(
     `cd "$1"
      find . -printf '%P|%y|%m|%U|%G|%l' \\( -type d -printf '|${directoryTimes ? '%T@' : '-'}' -o -printf '|%s|%T@|%n' \\) -printf '\\0' | sort -z
-     find . -type f -print0 | sort -z | xargs -0 -r sha256sum -z --
+     find . -type f -size -1000000k -print0 | sort -z | xargs -0 -r sha256sum -z --
+     find . -type f -size +1000000k -exec tail -c 20 {} \\;
      find . \\( -type b -o -type c \\) -print0 | sort -z | xargs -0 -r stat --printf '%n %t:%T\\0' --
      find . ! -type l -print0 | sort -z | xargs -0 -r getfattr -h -d -m - -e hex -- 2>/dev/null | tr '\\n' '\\0'
      find . -type f -links +1 -printf '%P|inode%i\\0' | sort -z`,
