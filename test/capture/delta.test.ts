@@ -7,7 +7,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Captured, CaptureNeeds } from '../../services/capture/capture.ts'
 import { captureImage } from '../../services/capture/capture.ts'
+import { openCaptured } from '../../services/capture/modules.ts'
+import { importImage } from '../../services/images/import.ts'
+import { squashVersion } from '../../services/images/squash.ts'
 import { openImages } from '../../services/images/store.ts'
+import { startWorkProgress } from '../../services/images/work-progress.ts'
 import { parseImageName } from '../../src/address.ts'
 import type { CaptureReport } from '../../src/image/capture-report.ts'
 import { parseCaptureReport } from '../../src/image/capture-report.ts'
@@ -133,4 +137,39 @@ test('what exclude= says leaves the next version, links of it stay whole, and co
   const back = await capture()
   expect(back.isNew).toBe(true)
   await isTheTree(back, 'back')
+})
+
+test('a version of several captures, squashed or carried over by skopeo, is the same tree', async () => {
+  const last = images.get(parseImageName('img'))!
+  expect(last.layers.length).toBeGreaterThan(2)
+  const progress = startWorkProgress({ emit: () => {}, kind: 'squash' })
+  const signal = new AbortController().signal
+  const version = await squashVersion({ images, version: last, progress, signal, now: new Date() })
+  await isTheTree({ version, isNew: true }, 'squashed')
+  const copied = join(dir, 'copied')
+  const [from, to] = [`oci:${images.path}:img:${last.version}`, `oci:${copied}:x`]
+  execFileSync('skopeo', ['copy', '-q', from, to])
+  const back = await importImage({
+    ...{
+      images,
+      image: parseImageName('back'),
+      source: copied,
+      choose: {},
+      progress,
+      signal,
+      now: new Date(),
+    },
+    makeUuid: () => '',
+    build: {
+      open: openCaptured,
+      netboot: async () => pickNetboot(last),
+    },
+  })
+  expect(back.layers.map(({ digest }) => digest)).toEqual(last.layers.map(({ digest }) => digest))
+  await isTheTree({ version: back, isNew: true }, 'back')
+})
+
+const pickNetboot = ({ kernel, modules }: ReturnType<Awaited<ReturnType<typeof openImages>>['find']>) => ({
+  kernel,
+  modules,
 })
