@@ -19,7 +19,7 @@ beforeAll(async () => {
   const system = await ensureStorageSystem(cache, (line) => process.stderr.write(`${line}\n`))
   mkdirSync(folder, { recursive: true })
   const said = await runStorage({
-    ...{ system, folder, disks: 4 },
+    ...{ system, folder, disks: 4, timeoutMs: 1_500_000 }, // five machines and four snapshots, on a busy host
     files: {
       init: text('storage/init'),
       'machines.sh': text('storage/machines.sh'),
