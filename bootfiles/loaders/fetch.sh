@@ -1,6 +1,7 @@
 #!/bin/sh
 # Unpacks Debian packages that this machine need not have installed, of any architecture: fetch.sh OUTPUT-FOLDER TABLE ARCH
-# TABLE is the file `fetched`. Leaves their files and `versions`. apt works in folders of its own here: the lists and
+# TABLE is the file `fetched`; a package that ends in `>` stands for the first one that it depends on, as that of the newest
+# kernel. Leaves their files and `versions`. apt works in folders of its own here: the lists and
 # packages of this machine stay as they are, and no maintainer's script runs.
 set -eu
 export LC_ALL=C
@@ -48,14 +49,23 @@ lists() {
     : > "$work/$debian-$suite/done"
 }
 
+# real PACKAGE|PACKAGE>   What is to be downloaded for it.
+real() {
+    case $1 in
+        *'>') in_suite apt-cache depends --important "${1%>}" 2> "$work/said" | sed -n 's/^ *Depends: //p' | head -n 1 | grep . ;;
+        *) echo "$1" ;;
+    esac
+}
+
 # take PACKAGE LEAST-VERSION|- SUITE...   From the first suite that has it new enough.
 take() {
-    package=$1 least=$2
+    wanted=$1 least=$2
     shift 2
     for suite in "$@"; do
         rm -rf "$work/debs"
         mkdir "$work/debs"
         lists || continue
+        package=$(real "$wanted") || continue
         (cd "$work/debs" && in_suite apt-get -qq download "$package") > "$work/said" 2>&1 || continue
         version=$(dpkg-deb -f "$work/debs"/*.deb Version)
         if [ "$least" != - ] && dpkg --compare-versions "$version" lt "$least"; then
@@ -66,7 +76,7 @@ take() {
         echo "$package $version $suite" >> "$output/versions"
         return 0
     done
-    fail "$package for $debian: $(tail -n 3 "$work/said" | tr '\n' ' ')"
+    fail "$wanted for $debian: $(tail -n 3 "$work/said" | tr '\n' ' ')"
 }
 
 mkdir -p "$output"
