@@ -17,8 +17,27 @@ export function discovered(program: Command, { api, print }: Needs) {
 
 const head = ['CODE', 'MAC', 'MACHINE', 'ADDRESS', 'FIRST', 'LAST', 'UUID', 'SERIAL']
 
-const row = ({ code, mac, machine, address, firstSeen, lastSeen, uuid, serial }: Stranger): string[] => [
-  ...[code, mac, machine ?? '-', address ?? '-', ago(firstSeen), ago(lastSeen), uuid ?? '-', serial ?? '-'],
+const row = ({
+  code,
+  mac,
+  machine,
+  secureBoot,
+  address,
+  firstSeen,
+  lastSeen,
+  uuid,
+  serial,
+}: Stranger): string[] => [
+  ...[
+    code,
+    mac,
+    `${machine ?? '-'}${secureBoot ? ', Secure Boot' : ''}`,
+    address ?? '-',
+    ago(firstSeen),
+    ago(lastSeen),
+    uuid ?? '-',
+    serial ?? '-',
+  ],
 ]
 
 /** `40s`, `12m`, `3h`: how long ago. */

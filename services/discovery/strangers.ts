@@ -85,7 +85,7 @@ export function openStrangers({ networks, nodes, leaseOf, strangerAt, take, emit
   }
 
   /** Only who has the address of that machine speaks for it; its loader does not renew, so it is renewed here. */
-  function met({ mac, serial }: { mac: Mac; serial?: string }, peer: Ipv4, server: Ipv4) {
+  function met({ mac, ...said }: NonNullable<ReturnType<typeof strangerIn>>, peer: Ipv4, server: Ipv4) {
     const lease = leaseOf(mac)
     const waiting = strangers.get(mac)
     const isLeased = lease?.address === peer && lease.state === 'bound'
@@ -95,7 +95,7 @@ export function openStrangers({ networks, nodes, leaseOf, strangerAt, take, emit
     // After a restart of ours it asks on where it was; others may have taken its place while it had no screen.
     if (isItself) note({ mac, server, address: peer }, true)
     if (isLeased) renew(lease)
-    strangers.named(mac, serial ?? '', now())
+    strangers.named(mac, said, now())
   }
 
   /** Never for less than it has, and not for each of its questions: every renewal is written to the disk. */

@@ -1,7 +1,7 @@
 // Unknown machines: those that wait, and how one of them becomes a node. Looking changes nothing.
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
-import { type Mac, parseNodeName } from '../../src/address.ts'
+import { type Mac, type NodeName, parseNodeName } from '../../src/address.ts'
 import { isSerial, type Stranger, uuidText } from '../../src/boot/strangers.ts'
 import { machineName } from '../../src/dhcp/client.ts'
 import { parsePacket } from '../../src/dhcp/packet.ts'
@@ -38,7 +38,8 @@ export function discoveryRoutes(app: FastifyInstance, needs: AdminNeeds) {
         allowed: found.mac,
         object: name,
       })
-    const all = { ...knownOf(found), ...attrs, mac: found.mac }
+    const own = { ...knownOf(found), ...(await loaderOf(found, name)) }
+    const all = { ...own, ...attrs, mac: found.mac }
     await writeDefinitions(needs, [{ type: 'node', name, attrs: all }], { mode: await modeFor(name) })
     emit('admin.change', { who: 'local', what: 'adopt', object: name, mac: found.mac })
     return { objects: [name], mac: found.mac, changes: [{ object: name, after: all }] }
@@ -58,6 +59,13 @@ export function discoveryRoutes(app: FastifyInstance, needs: AdminNeeds) {
     const steps = last ? await store.boots.stepsOf(last) : []
     const asked = steps.flatMap((step) => (step.kind === 'dhcp' ? [Buffer.from(step.request, 'base64')] : []))
     return asked.map(describeAsker).find(({ machine }) => machine !== undefined) ?? {}
+  }
+
+  /** With Secure Boot nothing but shim starts. What was set for the node before counts more. */
+  async function loaderOf({ secureBoot }: Stranger, name: NodeName): Promise<Record<string, string>> {
+    if (!secureBoot) return {}
+    const node = await store.nodes.get(name)
+    return node?.netboot === undefined ? { netboot: 'shim' } : {}
   }
 
   /** A node that was defined before its machine came gets its MAC; one that has a machine keeps it. */

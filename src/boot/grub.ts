@@ -106,18 +106,22 @@ const again = (seconds: number): string[] => [
 ]
 
 /**
- * On the screen of an unknown machine. Its text stays there: looking is one open file, and the serial number goes with
- * the name. By TFTP, which every GRUB has; what `test -s` does not find is no message.
+ * On the screen of an unknown machine. Its text stays there: looking is one open file, and the serial number and whether
+ * Secure Boot is on go with the name. By TFTP, which every GRUB has; what `test -s` does not find is no message.
  */
 const askOn = (mac: Mac, { address }: ServerAddress): string[] => [
   'smbios --type 1 --get-string 7 --set serial',
   'if [ -n "$serial" ]; then',
   '  echo "    serial  $serial"',
   'fi',
-  `set known=${quote(`(tftp,${address})/boot/known/${macWithDashes(mac)}/serial`)}`,
+  `set known=${quote(`(tftp,${address})/boot/known/${macWithDashes(mac)}`)}`,
+  // Debian's signed GRUB sets it where Secure Boot is on, and no other one runs there.
+  'if [ "$lockdown" = y ]; then',
+  '  set known="$known/secure"',
+  'fi',
   'while true; do',
   '  sleep 30',
-  '  if [ -s "$known/$serial" ]; then',
+  '  if [ -s "$known/serial/$serial" ]; then',
   '    reboot',
   '  fi',
   'done',

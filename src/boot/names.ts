@@ -120,7 +120,7 @@ const table: Row[] = [
   [new RegExp(`^boot/ipxe/${mac}(?:/serial(?:/.*)?)?$`), byMac('ipxe')],
   // GRUB on the screen of an unknown machine looks for this: it has a length once the machine is a node.
   [
-    new RegExp(`^boot/known/${mac}(?:/serial(?:/.*)?)?$`),
+    new RegExp(`^boot/known/${mac}(?:/secure)?(?:/serial(?:/.*)?)?$`),
     (text, _, world) => {
       const node = world.nodes.byMac.get(parseMac(text))
       return node && { kind: 'fixed', text: node.stranger ? '' : 'known\n' }

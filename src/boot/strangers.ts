@@ -12,6 +12,7 @@ export type Stranger = {
   server: Ipv4 // ours, in its network
   uuid?: string
   serial?: string
+  secureBoot?: true // its signed GRUB says so
   firstSeen: number // ms since 1970
   lastSeen: number
 }
@@ -59,9 +60,15 @@ export function makeStrangers(random: (below: number) => number, limits = usual)
   }
 
   /** It says so itself, on its way to the next look at us. */
-  function named(mac: Mac, serial: string, now: number) {
+  function named(
+    mac: Mac,
+    { serial = '', secureBoot }: Pick<Stranger, 'serial' | 'secureBoot'>,
+    now: number,
+  ) {
     const before = byMac.get(mac)
-    if (before) put({ ...before, lastSeen: now, ...(serial !== '' && { serial: serial.slice(0, 64) }) })
+    if (!before) return
+    const said = { ...(serial !== '' && { serial: serial.slice(0, 64) }), ...(secureBoot && { secureBoot }) }
+    put({ ...before, ...said, lastSeen: now })
   }
 
   function put(stranger: Stranger) {
@@ -165,13 +172,20 @@ export function strangerPlan({ mac, stranger }: BootNode): BootPlan {
   }
 }
 
-/** The machine that a loader's name is about, and the serial number that it says: names end in MAC or MAC/SERIAL. */
-export function strangerIn(name: string): { mac: Mac; serial?: string } | undefined {
-  const form = /(?:^|[/.-])(?:01-)?((?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2})(?:\/serial\/?(.*))?$/i
-  const [, pairs, serial] = form.exec(name) ?? []
+/** The machine that a loader's name is about, and what it says of itself: names end in MAC, MAC/serial/SERIAL or
+ * MAC/secure/serial/SERIAL. */
+export function strangerIn(
+  name: string,
+): ({ mac: Mac } & Pick<Stranger, 'serial' | 'secureBoot'>) | undefined {
+  const form = /(?:^|[/.-])(?:01-)?((?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2})(\/secure)?(?:\/serial\/?(.*))?$/i
+  const [, pairs, secure, serial] = form.exec(name) ?? []
   if (pairs === undefined) return undefined
   const mac = pairs.toLowerCase().replaceAll('-', ':') as Mac
-  return { mac, ...(serial !== undefined && { serial: serial.trim() }) }
+  return {
+    mac,
+    ...(serial !== undefined && { serial: serial.trim() }),
+    ...(secure !== undefined && { secureBoot: true as const }),
+  }
 }
 
 /** RFC 4578 2.3: a type of 0 and 16 bytes, the first three groups in little-endian order, as SMBIOS has them. */

@@ -59,8 +59,8 @@ describe('codes', () => {
   test('a code expires with the machine that is quiet; what is learnt is kept until then', () => {
     const strangers = makeStrangers(counting())
     strangers.heard({ mac: macOf(1), server, uuid: 'u', machine: 'bios x86_64' }, 0)
-    strangers.named(macOf(1), 'S123', 20 * minute)
-    strangers.named(macOf(1), '', 40 * minute)
+    strangers.named(macOf(1), { serial: 'S123' }, 20 * minute)
+    strangers.named(macOf(1), {}, 40 * minute)
     expect(strangers.list(69 * minute)).toMatchObject([
       { uuid: 'u', serial: 'S123', machine: 'bios x86_64', lastSeen: 40 * minute },
     ])
@@ -74,7 +74,7 @@ describe('codes', () => {
     strangers.heard({ mac: macOf(1), server }, day)
     strangers.heard({ mac: macOf(2), server }, minute)
     expect(strangers.list(2 * minute)).toHaveLength(2)
-    strangers.named(macOf(2), '', 20 * minute)
+    strangers.named(macOf(2), {}, 20 * minute)
     expect(strangers.list(35 * minute).map(({ mac }) => mac)).toEqual([macOf(2)])
   })
 
@@ -114,7 +114,9 @@ describe('codes', () => {
 })
 
 describe('what loaders ask', () => {
-  const rows: [string, string | undefined, string | undefined][] = [
+  const rows: [string, string | undefined, string | undefined, secure?: true][] = [
+    ['boot/known/52-54-00-77-00-11/secure/serial/ABC', '52:54:00:77:00:11', 'ABC', true],
+    ['boot/known/52-54-00-77-00-11/secure/serial/', '52:54:00:77:00:11', '', true],
     ['boot/ipxe/52-54-00-77-00-11', '52:54:00:77:00:11', undefined],
     ['boot/ipxe/52-54-00-77-00-11/serial', '52:54:00:77:00:11', ''],
     ['boot/ipxe/52-54-00-01-00-11/serial/ABC 12/3', '52:54:00:01:00:11', 'ABC 12/3'],
@@ -124,9 +126,10 @@ describe('what loaders ask', () => {
     ['boot/grub/i386-pc/core.0', undefined, undefined],
     ['blobs/sha256/525400770011', undefined, undefined],
   ]
-  for (const [name, mac, serial] of rows)
+  for (const [name, mac, serial, secureBoot] of rows)
     test(name, () => {
-      expect(strangerIn(name)).toEqual(mac && { mac, ...(serial !== undefined && { serial }) })
+      const said = { ...(serial !== undefined && { serial }), ...(secureBoot && { secureBoot }) }
+      expect(strangerIn(name)).toEqual(mac && { mac, ...said })
     })
 
   const mac = macOf(1)
@@ -149,7 +152,8 @@ describe('what loaders ask', () => {
       expect(resolve(name)).toMatchObject({ kind: 'text', plan: { kind: 'hold', asksOn: mac } })
     expect(resolve(`boot/ipxe/${macOf(2).replaceAll(':', '-')}`)).toMatchObject({ plan: { kind: 'local' } })
     expect(resolve(`boot/ipxe/${macOf(3).replaceAll(':', '-')}`)).toBeUndefined()
-    expect(resolve(`boot/known/${dashes}/serial/S1`)).toEqual({ kind: 'fixed', text: '' })
+    for (const form of ['serial/S1', 'serial', 'secure/serial/S1', 'secure/serial'])
+      expect(resolve(`boot/known/${dashes}/${form}`)).toEqual({ kind: 'fixed', text: '' })
     expect(resolve(`boot/known/${macOf(2).replaceAll(':', '-')}/serial`)).toEqual({
       kind: 'fixed',
       text: 'known\n',
@@ -163,7 +167,7 @@ describe('what loaders ask', () => {
     expect(renderIpxe(plan, us, { name: 'x' })).toContain(
       'chain --replace --autofree http://10.0.0.1/boot/ipxe/52-54-00-00-00-01/serial/${serial:uristring} || goto again',
     )
-    expect(renderGrub(plan, us)).toContain("set known='(tftp,10.0.0.1)/boot/known/52-54-00-00-00-01/serial'")
+    expect(renderGrub(plan, us)).toContain("set known='(tftp,10.0.0.1)/boot/known/52-54-00-00-00-01'")
   })
 })
 

@@ -131,13 +131,17 @@ test('the machine goes on by itself, as that node', () => {
   expect(machines[1]!.tftp(`boot/known/${macs[1].replaceAll(':', '-')}/serial`).out).toBe('')
 })
 
-test('a node that was defined before its machine came gets its MAC; one that has a machine keeps it', {
+test('a node that was defined before its machine came gets its MAC, and shim for its Secure Boot; one that has a machine keeps it', {
   timeout: slow,
 }, () => {
+  machines[1]!.tftp(`boot/known/${macs[1].replaceAll(':', '-')}/secure/serial/`)
   const [waiting] = discovered()
+  expect(waiting).toMatchObject({ mac: macs[1], secureBoot: true })
   world.sysclone('mkdef', 'n7', 'groups=rack1')
   expect(world.sysclone('adopt', waiting.code, 'n5').err).toContain('the node has a machine already')
   expect(world.sysclone('adopt', waiting.code, 'n7', '--json')).toMatchObject({ code: 0 })
-  expect(attrsOf('n7', 'mac,serial,groups')).toEqual({ mac: macs[1], serial: '', groups: 'rack1' })
+  expect(attrsOf('n7', 'mac,serial,groups,netboot')).toEqual({
+    ...{ mac: macs[1], serial: '', groups: 'rack1', netboot: 'shim' },
+  })
   expect(discovered()).toEqual([])
 })
