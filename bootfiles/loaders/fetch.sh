@@ -45,7 +45,7 @@ lists() {
     [ ! -e "$work/$debian-$suite/done" ] || return 0
     mkdir -p "$work/$debian-$suite/lists/partial" "$work/$debian-$suite/cache/archives/partial"
     sources "$suite" > "$work/$debian-$suite/sources.list"
-    in_suite apt-get -qq update > "$work/said" 2>&1 || return 1
+    in_suite apt-get -qq -o APT::Update::Error-Mode=any update > "$work/said" 2>&1 || return 1
     : > "$work/$debian-$suite/done"
 }
 
