@@ -2,6 +2,7 @@
 // list of what it is made of, so that another attempt can use what a killed one has received.
 import { renameSync } from 'node:fs'
 import { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { UserError } from '../../src/fault.ts'
 import { unescapePath } from '../../src/image/compare-line.ts'
 import type { Seen } from '../../src/image/rows.ts'
@@ -161,9 +162,9 @@ function whiteoutFrames(files: string[]): AsyncIterable<LayerFrame> {
   return madeFrames(Readable.from(members()))
 }
 
-/** When the connection breaks, its own fault says more than what a cut stream looks like. */
+/** When the connection breaks, its own fault says more than what a cut stream looks like: a damaged one. */
 const preferLoss = (running: Running) => async (error: unknown) => {
-  if ((error as NodeJS.ErrnoException).code === 'ERR_STREAM_PREMATURE_CLOSE') await running.exit
+  await Promise.race([running.exit, sleep(1000)])
   throw error
 }
 
