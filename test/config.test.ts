@@ -208,7 +208,7 @@ const whole: [what: string, text: string, faults: RegExp[]][] = [
   [
     'an unknown top key',
     `${withNetwork({})}\nlisten: 1`,
-    [/^c.yaml:5: listen: no such key \(1; allowed: stateDir networks http tftp api loaders ssh\)/],
+    [/^c.yaml:5: listen: no such key \(1; allowed: stateDir networks http tftp api loaders registry ssh\)/],
   ],
   [
     'an anchor that grows',
