@@ -1,0 +1,124 @@
+// A hard tree: captured, and cut off midway. What is unpacked by GNU tar and
+// zstd alone is what find and getfattr tell of the tree.
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { connect, createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { CaptureNeeds } from '../../services/capture/capture.ts'
+import { captureImage } from '../../services/capture/capture.ts'
+import { openImages } from '../../services/images/store.ts'
+import { parseImageName } from '../../src/address.ts'
+import { parseCaptureReport } from '../../src/image/capture-report.ts'
+import type { ImageVersion } from '../../src/image/version.ts'
+import { makeTree, probeAnswer, probeScript, startSshd } from './golden.ts'
+import { told, unpack } from './unpack.ts'
+
+const dir = mkdtempSync(join(tmpdir(), 'sysclone-hard-'))
+const tree = join(dir, 'tree')
+const script = (name: string) =>
+  readFileSync(join(import.meta.dirname, `../../bootfiles/capture/${name}.sh`), 'utf8')
+let sshd: Awaited<ReturnType<typeof startSshd>>
+let images: Awaited<ReturnType<typeof openImages>>
+const sh = (commands: string) => execFileSync('sh', ['-euc', commands], { cwd: tree })
+
+beforeAll(async () => {
+  mkdirSync(join(dir, 'ssh'), { recursive: true })
+  mkdirSync(tree)
+  makeTree(tree)
+  for (const file of ['etc/machine-id', 'etc/ssh/ssh_host_ed25519_key', 'tmp/rubbish'])
+    rmSync(join(tree, file))
+  sh(`mkdir -p h/many; cd h; i=0; while [ $i -lt 300 ]; do echo "file $i" > many/$i; i=$((i + 1)); done
+    touch "$(printf '%0255d' 7)"; echo i > immutable; chattr +i immutable; setfattr -n user.u -v '"' many/1
+    setfattr -n security.thing -v s many/2; setfattr -n trusted.thing -v 0x00ff0a many/3; setfacl -m u:77:rwx,d:g:88:rx many
+    ln many/4 link-a; ln many/4 many/link-b; mknod c c 5 1; mkfifo p; chown 1:3000000 many/5; chmod 6755 many/6
+    printf 'x' > "$(printf 'new\\nline\\ttab')"; printf y > "$(printf 'bytes\\376\\377')"; : > empty`)
+  // Something to be killed in: it takes some time to compress.
+  sh('for n in 1 2 3 4 5 6; do head -c 12000000 /dev/urandom > h/big$n; done')
+  sshd = await startSshd(join(dir, 'ssh'))
+  images = await openImages(join(dir, 'images'))
+})
+afterAll(async () => {
+  await sshd?.close()
+  sh('chattr -i h/immutable')
+  rmSync(dir, { recursive: true, force: true })
+})
+
+const needs = (image: string, more: Partial<CaptureNeeds> = {}): CaptureNeeds => ({
+  target: { node: 'golden', host: '127.0.0.1', port: sshd.port, user: 'root', hostKey: sshd.hostKey },
+  privateKey: sshd.privateKey,
+  image: parseImageName(image),
+  images,
+  scripts: {
+    probe: probeScript(probeAnswer(tree)),
+    list: script('list'),
+    archive: script('archive'),
+    inspect: script('inspect'),
+  },
+  emit: () => {},
+  signal: new AbortController().signal,
+  root: tree,
+  ...more,
+})
+const reportOf = (version: ImageVersion) =>
+  parseCaptureReport(readFileSync(images.blobPath(version.report!.digest), 'utf8'))
+const staged = () => readdirSync(join(dir, 'images/staging'))
+
+/** Sockets belong to what runs, and are left out. */
+function isTheTree(version: ImageVersion) {
+  const out = unpack(images, version, join(dir, 'out'))
+  const expected = told(tree).filter((line) => !line.startsWith('var/sock|'))
+  try {
+    expect(told(out)).toEqual(expected)
+    expect(Number(execFileSync('du', ['-sm', out]).toString().split('\t')[0])).toBeLessThan(300) // holes are holes
+  } finally {
+    rmSync(out, { recursive: true })
+  }
+}
+
+test('all of it, and a sparse file of 3 GB, through sshd', async () => {
+  sh('truncate -s 3G h/sparse; printf end | dd of=h/sparse bs=1 seek=2999999999 conv=notrunc status=none')
+  const { version } = await captureImage(needs('whole'))
+  isTheTree(version)
+  expect(reportOf(version).left).toMatchObject({ sockets: 1 })
+  sh('rm h/sparse') // to read its zeros takes seconds
+})
+
+test('a golden client that vanishes midway: the fault is said, and the next capture goes on', async () => {
+  const cable = await cuttable(sshd.port, 25_000_000)
+  const target = { ...needs('cut').target, port: cable.port }
+  await expect(captureImage(needs('cut', { target }))).rejects.toThrow(/ssh connection lost|connection/)
+  await cable.close()
+  expect(images.get(parseImageName('cut'))).toBeUndefined()
+  expect(staged()).toHaveLength(1)
+  const { version } = await captureImage(needs('cut'))
+  expect(reportOf(version).resumed!.bytes).toBeGreaterThan(4_000_000)
+  isTheTree(version)
+})
+
+/** A cable that is cut after so many bytes from the other side. */
+async function cuttable(port: number, bytes: number) {
+  const sockets = new Set<Socket>()
+  let passed = 0
+  const server = createServer((near) => {
+    const far = connect(port, '127.0.0.1')
+    for (const socket of [near, far]) {
+      sockets.add(socket)
+      socket.on('error', () => {})
+    }
+    near.pipe(far)
+    far.on('data', (chunk) => {
+      passed += chunk.length
+      if (passed > bytes) for (const socket of sockets) socket.destroy()
+    })
+    far.pipe(near)
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const close = async () => {
+    for (const socket of sockets) socket.destroy()
+    await new Promise<void>((done) => server.close(() => done()))
+  }
+  return { port: (server.address() as { port: number }).port, close }
+}
