@@ -56,6 +56,7 @@ const needs = (image: string, more: Partial<CaptureNeeds> = {}): CaptureNeeds =>
     list: script('list'),
     archive: script('archive'),
     inspect: script('inspect'),
+    hold: script('hold'),
   },
   emit: () => {},
   signal: new AbortController().signal,
