@@ -46,6 +46,8 @@ const testPeers = [
   ...['tftp-hpa', 'curl', 'tcpdump', 'skopeo', 'zstd', 'cpio'],
   ...['openssh-server', 'openssh-client', 'attr', 'acl', 'libcap2-bin', 'e2fsprogs', 'dosfstools', 'fdisk'],
   ...['mtools', 'kmod', 'atftp', 'nftables', 'nginx-light', 'sudo'],
+  // What else reads images.
+  ...['podman', 'crun', 'docker-registry', 'openssl', 'xz-utils', 'gzip'],
 ]
 // What we are measured against, and the clients: perfdhcp is in kea-admin, ours is compiled.
 const benchPeers = [
