@@ -9,7 +9,7 @@ import { heading, note, plain, ratio } from './report.ts'
 import { takeTurns } from './rounds.ts'
 import type { Ground } from './site.ts'
 
-const ROUNDS = 2
+const ROUNDS = 3
 const MACHINES = 20_000
 const LOWEST = 250 // exchanges a second
 const ours = sysclone()
