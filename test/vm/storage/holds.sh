@@ -1,5 +1,5 @@
 # LVM snapshots by hold.sh: what is read there is what was, and nothing of them is left however it ends.
-. /work/machines.sh
+. /probes/machines.sh
 a=$(disk 0)
 wipe
 pvcreate -q "$a"
@@ -23,7 +23,7 @@ begin() {
     echo before > '/machine/var/with blank/file'
     sync
     mkfifo /tmp/in
-    PATIENCE=10 sh /work/hold.sh < /tmp/in > /tmp/out 2> /tmp/err &
+    PATIENCE=10 sh /probes/hold.sh < /tmp/in > /tmp/out 2> /tmp/err &
     held=$!
     exec 9> /tmp/in
     printf '%s\n' "id $1" 'root /machine' "freeze echo frozen >> /tmp/$1" "thaw echo thawed >> /tmp/$1" 'snapshot vg0 root - /' \
@@ -33,12 +33,12 @@ begin() {
 }
 # left   What is still there of snapshots, mounts and files of the script.
 left() { lvs --noheadings -o lv_name vg0 | grep -c sysclone || true; grep -c sysclone-capture /proc/mounts || true; ls -d /run/sysclone-capture.* 2>/dev/null | wc -l; }
-say() { echo "$1 $(left | tr '\n' ' ')$(tr '\n' ' ' < "/tmp/$1")" >> /work/out/holds; }
+say() { echo "$1 $(left | tr '\n' ' ')$(tr '\n' ' ' < "/tmp/$1")" >> /probes/out/holds; }
 
 begin released
 echo after > /machine/file
 echo after > '/machine/var/with blank/file'
-echo "read $(cat "$root/file" "$root/var/with blank/file" "$root/plain/file" | tr '\n' ' ')thawed $(grep -c thawed /tmp/released)" > /work/out/holds
+echo "read $(cat "$root/file" "$root/var/with blank/file" "$root/plain/file" | tr '\n' ' ')thawed $(grep -c thawed /tmp/released)" > /probes/out/holds
 echo end >&9
 exec 9>&-
 wait $held || true
@@ -56,5 +56,5 @@ begin silent
 sleep 25
 say silent
 exec 9>&-
-cat /tmp/err > /work/out/holds.err
+cat /tmp/err > /probes/out/holds.err
 wipe

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Machines of several make, built on the blank disks one after the other; what probe.sh says on each goes to /work/out.
+# Machines of several make, built on the blank disks one after the other; what probe.sh says on each goes to /probes/out.
 disk() { readlink -f "/dev/disk/by-id/virtio-blank$1"; }
 settle() { udevadm settle; }
 
@@ -46,10 +46,10 @@ END
 # probe NAME   What the script says, run as a capture runs it.
 probe() {
     settle
-    cp /work/probe.sh /machine/tmp/probe.sh
-    echo / | chroot /machine sh /tmp/probe.sh > "/work/out/$1.json" 2> "/work/out/$1.err"
+    cp /probes/probe.sh /machine/tmp/probe.sh
+    echo / | chroot /machine sh /tmp/probe.sh > "/probes/out/$1.json" 2> "/probes/out/$1.err"
     rm /machine/tmp/probe.sh
-    echo "MARK $1 $(stat -c %s "/work/out/$1.json") bytes"
+    echo "MARK $1 $(stat -c %s "/probes/out/$1.json") bytes"
 }
 
 uuid() { blkid -s UUID -o value "$1"; }

@@ -1,5 +1,5 @@
 # Everything that a golden client may be made of: `probes.sh NAME` makes that machine. Each says in its fstab what it mounts.
-. /work/machines.sh
+. /probes/machines.sh
 a=$(disk 0) b=$(disk 1) c=$(disk 2) d=$(disk 3)
 wipe
 

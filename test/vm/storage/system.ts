@@ -60,7 +60,7 @@ export async function ensureStorageSystem(
 const mib = 1024 * 1024
 const answerBytes = 16 * mib
 
-/** Runs `/work/main.sh` of these files there, with `disks` blank disks; what it leaves in /work/out comes back in `folder`/out. */
+/** Runs `/probes/main.sh` of these files there, with `disks` blank disks; what it leaves in /probes/out comes back in `folder`/out. */
 export async function runStorage({
   system,
   folder,
@@ -77,10 +77,10 @@ export async function runStorage({
   timeoutMs?: number
 }): Promise<{ console: string; code: number }> {
   const extra = join(folder, 'extra')
-  mkdirSync(join(extra, 'work/out'), { recursive: true })
+  mkdirSync(join(extra, 'probes/out'), { recursive: true })
   mkdirSync(join(folder, 'out'), { recursive: true })
   for (const [name, text] of Object.entries(files))
-    writeFileSync(join(extra, name === 'init' ? name : `work/${name}`), text, { mode: 0o755 })
+    writeFileSync(join(extra, name === 'init' ? name : `probes/${name}`), text, { mode: 0o755 })
   const initrd = join(folder, 'initrd.img')
   // The kernel unpacks one archive after the other.
   const pack =
