@@ -4,10 +4,9 @@ import { createHash } from 'node:crypto'
 import type { Digest } from '../../src/address.ts'
 import { UserError } from '../../src/fault.ts'
 import { escapePath, renderManifestLine, type Stored } from '../../src/image/compare-line.ts'
-import { contentHash } from '../../src/image/content-hash.ts'
+import { readHashedTar } from '../../src/image/content-hash.ts'
 import type { Seen } from '../../src/image/rows.ts'
 import type { TarEntry } from '../../src/image/tar.ts'
-import { readTar } from '../../src/image/tar.ts'
 import { isWhiteout } from '../../src/image/whiteout.ts'
 import { writeLines } from './lines.ts'
 
@@ -29,16 +28,9 @@ export function indexLayer({ layer, listed, rows, freshNs }: IndexNeeds) {
   const archive = createHash('sha256')
   let tarBytes = 0
   let whiteouts = 0
-  let content: ReturnType<typeof contentHash> | undefined
-  const tar = readTar({
-    entry(entry) {
-      content = entry.facts.type === 'f' && entry.hardLinkTo === undefined ? contentHash(entry) : undefined
-    },
-    data: (_, chunk) => content?.update(chunk),
-    done(entry) {
-      if (isWhiteout(entry.facts.path)) whiteouts += 1
-      else addRow(entry, content?.digest())
-    },
+  const tar = readHashedTar((entry, sha256) => {
+    if (isWhiteout(entry.facts.path)) whiteouts += 1
+    else addRow(entry, sha256)
   })
 
   function addRow(entry: TarEntry, sha256: string | undefined) {

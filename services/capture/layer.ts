@@ -8,8 +8,9 @@ import { unescapePath } from '../../src/image/compare-line.ts'
 import type { Seen } from '../../src/image/rows.ts'
 import type { Report } from '../../src/image/tar-report.ts'
 import { parseReport } from '../../src/image/tar-report.ts'
+import { tarEnd } from '../../src/image/tar-write.ts'
 import type { Layer } from '../../src/image/version.ts'
-import { archiveEnd, renderWhiteout } from '../../src/image/whiteout.ts'
+import { renderWhiteout } from '../../src/image/whiteout.ts'
 import type { Frame } from '../../src/image/zstd-frames.ts'
 import { renderSeekTable } from '../../src/image/zstd-frames.ts'
 import type { Stage, StagedBlob } from '../images/stage.ts'
@@ -92,7 +93,7 @@ export async function whiteoutLayer(
   const blob = await stage.openBlob()
   const index = indexLayer({ layer: 0, listed: [], rows: `${blob.path}.rows`, freshNs: '' })
   try {
-    const last = madeFrames(Readable.from([archiveEnd()]))
+    const last = madeFrames(Readable.from([tarEnd()]))
     await writeLayer({ blob, index, progress: () => {} }, whiteoutFrames(whiteouts), last)
     const found = index.end()
     const staged = await blob.end()

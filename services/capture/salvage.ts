@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { WireError } from '../../src/fault.ts'
 import { readTar } from '../../src/image/tar.ts'
-import { archiveEnd, isWhiteout, whiteoutHeader } from '../../src/image/whiteout.ts'
+import { tarEnd } from '../../src/image/tar-write.ts'
+import { isWhiteout, whiteoutHeader } from '../../src/image/whiteout.ts'
 import type { Stage } from '../images/stage.ts'
 import { readList } from './compare.ts'
 import type { LayerFrame } from './frames.ts'
@@ -90,13 +91,13 @@ async function* cutFrames(file: string, bytes: number): AsyncGenerator<LayerFram
   let rest = bytes
   for await (const frame of archiveFrames(file)) {
     if (frame.content.length > rest) {
-      yield* madeFrames(Readable.from([Buffer.concat([frame.content.subarray(0, rest), archiveEnd()])]))
+      yield* madeFrames(Readable.from([Buffer.concat([frame.content.subarray(0, rest), tarEnd()])]))
       return
     }
     rest -= frame.content.length
     yield frame
   }
-  yield* madeFrames(Readable.from([archiveEnd()]))
+  yield* madeFrames(Readable.from([tarEnd()]))
 }
 
 /** Without the whiteouts in front, which have frames of their own: they were right for the tree as it was then. */

@@ -29,8 +29,9 @@ import {
   programPlaces,
 } from '../../src/image/system-facts.ts'
 import type { TreeEntry } from '../../src/image/tree.ts'
-import { growTree, isWhiteout } from '../../src/image/tree.ts'
+import { growTree } from '../../src/image/tree.ts'
 import type { Arch, BlobRef, ImageVersion } from '../../src/image/version.ts'
+import { isWhiteout } from '../../src/image/whiteout.ts'
 import {
   archiveFolder,
   kindOf,

@@ -1,9 +1,8 @@
 // What a layer holds and where, found out while its archive passes by.
 import { WireError } from '../fault.ts'
 import type { FileFacts } from './compare-line.ts'
-import { contentHash } from './content-hash.ts'
+import { readHashedTar } from './content-hash.ts'
 import type { TarEntry } from './tar.ts'
-import { readTar } from './tar.ts'
 
 /** One member of a layer, as its archive has it. */
 export type LayerMember = {
@@ -22,16 +21,9 @@ const MOST_MEMBERS = 20_000_000
 /** Fed with an archive in pieces of any size; `members` is complete after `end`. Throws WireError for what is no archive. */
 export function indexArchive() {
   const members: LayerMember[] = []
-  let content: ReturnType<typeof contentHash> | undefined
-  const tar = readTar({
-    entry(entry) {
-      content = entry.facts.type === 'f' && entry.hardLinkTo === undefined ? contentHash(entry) : undefined
-    },
-    data: (_, chunk) => content?.update(chunk),
-    done(entry) {
-      if (members.length === MOST_MEMBERS) throw new WireError(`tar: more than ${MOST_MEMBERS} members`)
-      members.push(memberOf(entry, content?.digest()))
-    },
+  const tar = readHashedTar((entry, sha256) => {
+    if (members.length === MOST_MEMBERS) throw new WireError(`tar: more than ${MOST_MEMBERS} members`)
+    members.push(memberOf(entry, sha256))
   })
   return { push: tar.push, end: tar.end, members: members as readonly LayerMember[] }
 }

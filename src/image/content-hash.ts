@@ -1,7 +1,7 @@
 // sha256 of a file's content as a program on the machine would read it: holes of sparse files are zeros.
 import { createHash } from 'node:crypto'
 import type { TarEntry } from './tar.ts'
-import { holesExceed } from './tar.ts'
+import { holesExceed, readTar } from './tar.ts'
 
 // /var/log/lastlog may claim a terabyte of holes: nobody gains from hashing those.
 const MAX_HOLES = 4 * 2 ** 30
@@ -46,4 +46,16 @@ export function contentHash(entry: TarEntry) {
     return hash.digest('hex')
   }
   return { update, digest }
+}
+
+/** Reads an archive that is fed to it; `done` gets each member with the sha256 of its content, where it has one of its own. */
+export function readHashedTar(done: (entry: TarEntry, sha256: string | undefined) => void) {
+  let content: ReturnType<typeof contentHash> | undefined
+  return readTar({
+    entry(entry) {
+      content = entry.facts.type === 'f' && entry.hardLinkTo === undefined ? contentHash(entry) : undefined
+    },
+    data: (_, chunk) => content?.update(chunk),
+    done: (entry) => done(entry, content?.digest()),
+  })
 }

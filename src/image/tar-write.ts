@@ -11,13 +11,14 @@ export type NewMember = {
   mode: number
   size?: number
   mtime?: number // in seconds since 1970
+  pax?: string // the name of its pax header, if it needs one
 }
 
 const flags = { file: '0', directory: '5' } as const
 const MAX_OCTAL = 8 ** 11 - 1
 
 /** The header of a member of root; its content follows, padded to 512 bytes. */
-export function renderTarHeader({ path, type, mode, size = 0, mtime = 0 }: NewMember): Buffer {
+export function renderTarHeader({ path, type, mode, size = 0, mtime = 0, pax }: NewMember): Buffer {
   const block = Buffer.alloc(BLOCK)
   const records = new Map<string, string>()
   const name = type === 'directory' ? `${path}/` : path
@@ -31,7 +32,7 @@ export function renderTarHeader({ path, type, mode, size = 0, mtime = 0 }: NewMe
   block.write(flags[type], 156, 'latin1')
   block.write('ustar\x0000', 257, 'latin1')
   sign(block)
-  return Buffer.concat([renderPaxHeader(records), block])
+  return Buffer.concat([renderPaxHeader(records, pax), block])
 }
 
 /** Two empty blocks end an archive. */
@@ -97,11 +98,11 @@ function putText(block: Buffer, { at, length, key, text }: Place, records: Map<s
 }
 
 /** Nothing for no records. */
-function renderPaxHeader(records: ReadonlyMap<string, string>): Buffer {
+function renderPaxHeader(records: ReadonlyMap<string, string>, name = 'pax'): Buffer {
   if (records.size === 0) return Buffer.alloc(0)
   const content = Buffer.from([...records].map(([key, value]) => paxRecord(key, value)).join(''), 'latin1')
   const block = Buffer.alloc(BLOCK)
-  block.write('pax', 0, 'latin1')
+  block.write(name, 0, 'latin1')
   block.write(octal(0o644, 8), 100, 'latin1')
   block.write(octal(0, 8), 108, 'latin1')
   block.write(octal(0, 8), 116, 'latin1')

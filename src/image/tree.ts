@@ -7,6 +7,7 @@
 import { WireError } from '../fault.ts'
 import type { LayerMember } from './archive-index.ts'
 import type { FileFacts, Stored } from './compare-line.ts'
+import { isWhiteout, WHITEOUT } from './whiteout.ts'
 
 /** A path that is there in the end. */
 export type TreeEntry = {
@@ -20,11 +21,7 @@ export type Span = { layer: number; offset: number; end: number }
 type Node = { entry?: TreeEntry; children?: Map<string, Node>; layer: number } // layer: the last one that came by here
 
 const DEEPEST = 2048 // Linux opens no path of more than 4096 bytes
-const WHITEOUT = '.wh.'
 const OPAQUE = '.wh..wh..opq'
-
-/** Whether the last part of the path says "gone" and is no file. */
-export const isWhiteout = (path: string): boolean => nameOf(path).startsWith(WHITEOUT)
 
 /** A tree that grows by `add`, lowest layer first. */
 export function growTree() {
