@@ -313,6 +313,17 @@ describe('skopeo', () => {
       ).toBe(true)
   })
 
+  test('logs in with the token on standard input, as README says, and pulls', async () => {
+    const host = `127.0.0.1:${registry.port}`
+    const files = ['--authfile', at('auth.json'), '--cert-dir', at('certs')]
+    writeFileSync(at('token'), `${token}\n`, { mode: 0o600 })
+    const login = 'exec skopeo login "$@" --username any --password-stdin < "$0"'
+    await runBeside('sh', '-c', login, at('token'), ...files, host)
+    const pull = ['-q', '--authfile', at('auth.json'), '--src-cert-dir', at('certs')]
+    await runBeside('skopeo', 'copy', ...pull, `docker://${host}/img:2`, `oci:${at('pulled')}:img`)
+    expect(rawDigest(`oci:${at('pulled')}:img`)).toBe(delta.digest)
+  })
+
   test('without the token, or without knowing our certificate, gets nothing', async () => {
     const from = `docker://127.0.0.1:${registry.port}/img:2`
     const copy = (...more: string[]) => runBeside('skopeo', 'copy', '-q', ...more, from, `oci:${at('no')}`)
