@@ -51,11 +51,12 @@ export async function connectSsh(target: SshTarget) {
   const connectionLost = (what: string) =>
     new UserError('ssh connection lost', { what, object: `${host}:${port}`, status: 502 })
 
-  function exec(command: string): Promise<ClientChannel> {
+  /** `begin` is called at once: of a command that ends at once its exit code comes in the same packet as the channel. */
+  function exec<T>(command: string, begin: (channel: ClientChannel) => T): Promise<T> {
     return new Promise((resolve, reject) => {
       const refused = (error: Error) => reject(connectionLost(error.message))
       try {
-        client.exec(command, (error, channel) => (error ? refused(error) : resolve(channel)))
+        client.exec(command, (error, channel) => (error ? refused(error) : resolve(begin(channel))))
       } catch (error) {
         refused(error as Error) // ssh2 throws at once when the socket is gone
       }
@@ -73,21 +74,24 @@ export async function connectSsh(target: SshTarget) {
   ): Promise<Running> {
     if (lines.some((line) => /[\n\0]/.test(line))) throw new Error('a parameter line holds a newline')
     const text = Buffer.from(script)
-    const channel = await exec(
-      `exec ${user === 'root' ? '' : asRoot}sh -c 'echo ${MARK}; echo ${MARK} >&2; eval "$(head -c ${text.length})"' sh`,
+    const sh = `${user === 'root' ? '' : asRoot}sh -c`
+    return exec(
+      `exec ${sh} 'echo ${MARK}; echo ${MARK} >&2; eval "$(head -c ${text.length})"' sh`,
+      (channel): Running => {
+        const [stdout, stderr] = [afterMark(), afterMark()]
+        const exit = exitOf(channel, () => {
+          const [out, err] = [stdout.noise(), stderr.noise()]
+          // The mark comes on both at once: one of them is enough.
+          return out === undefined || err === undefined ? undefined : `${out}\n${err}`.trim()
+        })
+        exit.catch(() => {}) // may settle before anybody waits
+        channel.write(Buffer.concat([text, ...lines.map((line) => Buffer.from(`${line}\n`, 'latin1'))]))
+        if (input === undefined) channel.end()
+        // A script that ends early closes its stdin: its exit code says why, not the broken pipe.
+        else pipeline(input, channel, { end: true }).catch(() => {})
+        return { stdout: channel.pipe(stdout.stream), stderr: channel.stderr.pipe(stderr.stream), exit }
+      },
     )
-    const [stdout, stderr] = [afterMark(), afterMark()]
-    const exit = exitOf(channel, () => {
-      const [out, err] = [stdout.noise(), stderr.noise()]
-      // The mark comes on both at once: one of them is enough.
-      return out === undefined || err === undefined ? undefined : `${out}\n${err}`.trim()
-    })
-    exit.catch(() => {}) // may settle before anybody waits
-    channel.write(Buffer.concat([text, ...lines.map((line) => Buffer.from(`${line}\n`, 'latin1'))]))
-    if (input === undefined) channel.end()
-    // A script that ends early closes its stdin: its exit code says why, not the broken pipe.
-    else pipeline(input, channel, { end: true }).catch(() => {})
-    return { stdout: channel.pipe(stdout.stream), stderr: channel.stderr.pipe(stderr.stream), exit }
   }
 
   function exitOf(channel: ClientChannel, instead: () => string | undefined): Promise<number> {
