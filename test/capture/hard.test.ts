@@ -35,8 +35,8 @@ beforeAll(async () => {
     setfattr -n security.thing -v s many/2; setfattr -n trusted.thing -v 0x00ff0a many/3; setfacl -m u:77:rwx,d:g:88:rx many
     ln many/4 link-a; ln many/4 many/link-b; mknod c c 5 1; mkfifo p; chown 1:3000000 many/5; chmod 6755 many/6
     printf 'x' > "$(printf 'new\\nline\\ttab')"; printf y > "$(printf 'bytes\\376\\377')"; : > empty`)
-  // Something to be killed in: it takes some time to compress.
-  sh('for n in 1 2 3 4 5 6; do head -c 12000000 /dev/urandom > h/big$n; done')
+  // Something to be cut off in, of files short enough that each of the streams has brought some whole by then.
+  sh('for n in $(seq 36); do head -c 2000000 /dev/urandom > h/big$n; done')
   sshd = await startSshd(join(dir, 'ssh'))
   images = await openImages(join(dir, 'images'))
 })

@@ -152,12 +152,15 @@ for (const percent of [1, 10])
     nft(`table inet lossy {\n chain in {\n type filter hook input priority 0\n ${lose}\n }\n }\n`)
     try {
       const names = Object.keys(clients)
-      const got = await Promise.all(
-        names.map((client) => overWire(client, percent === 1 ? 'medium' : 'border')),
-      )
-      expect(Object.fromEntries(got.map(({ whole }, i) => [names[i], whole]))).toEqual(
-        Object.fromEntries(names.map((name) => [name, true])),
-      )
+      // They have one address: beyond four at once the queue lets none be silent for long, and a lost packet is silence.
+      for (const some of [names.slice(0, 3), names.slice(3)]) {
+        const got = await Promise.all(
+          some.map((client) => overWire(client, percent === 1 ? 'medium' : 'border')),
+        )
+        expect(Object.fromEntries(got.map(({ whole }, i) => [some[i], whole]))).toEqual(
+          Object.fromEntries(some.map((name) => [name, true])),
+        )
+      }
     } finally {
       nft('delete table inet lossy')
     }
