@@ -31,6 +31,7 @@ struct client {
   double began, deadline; // of the step; of what is waited for, 0: nothing
   long received;
   int block, since, gap; // TFTP: last block in order, blocks since the last ACK, an ACK told of a gap already
+  int window; // TFTP: what the server agreed to
   char head[2048]; // HTTP
   int headBytes;
 };
@@ -188,26 +189,34 @@ static void sendAck(struct client *c) {
   c->since = 0;
   c->deadline = now() + 1;
 }
+/** RFC 7440: a server that does not know the option leaves it out of its OACK, and then each block is acknowledged. */
+static int agreedWindow(const uint8_t *p, ssize_t n) {
+  static const char name[] = "windowsize";
+  for (ssize_t i = 2; i + (ssize_t)sizeof name < n; i++)
+    if (!memcmp(p + i, name, sizeof name)) return atoi((const char *)p + i + sizeof name);
+  return 1;
+}
 static void receiveTftp(struct client *c) {
   struct sockaddr_in from;
-  uint8_t p[64]; // the blocks' bytes stay in the kernel
+  uint8_t p[128]; // the blocks' bytes stay in the kernel
+  p[sizeof p - 1] = 0;
   int step = c->step;
   for (int i = 0; i < 64 && c->step == step; i++) {
     socklen_t length = sizeof from;
-    ssize_t n = recvfrom(c->fd, p, sizeof p, MSG_TRUNC, (struct sockaddr *)&from, &length);
+    ssize_t n = recvfrom(c->fd, p, sizeof p - 1, MSG_TRUNC, (struct sockaddr *)&from, &length);
     if (n < 4) return;
     if (c->state == 0) {
       if (connect(c->fd, (struct sockaddr *)&from, sizeof from) < 0) die("connect");
-      c->state = 1;
+      c->state = 1, c->window = 1;
     }
     if (p[1] == 5) return fail(c, "tftp error %d: %.40s", p[3], p + 4);
-    if (p[1] == 6) { if (c->block == 0) sendAck(c); continue; }
+    if (p[1] == 6) { if (c->block == 0) c->window = agreedWindow(p, n < (ssize_t)sizeof p ? n : (ssize_t)sizeof p - 1), sendAck(c); continue; }
     if (p[1] != 3) continue;
     int block = p[2] << 8 | p[3];
     if (block != ((c->block + 1) & 0xffff)) {
       // RFC 7440: once, so that the server goes on after the last one in order. In lockstep an old block is answered by
       // its ACK again, as loaders do.
-      if (steps[step].window == 1) { if (block == (c->block & 0xffff)) sendAck(c); }
+      if (c->window == 1) { if (block == (c->block & 0xffff)) sendAck(c); }
       else if (!c->gap) c->gap = 1, sendAck(c);
       continue;
     }
@@ -218,7 +227,7 @@ static void receiveTftp(struct client *c) {
       if (steps[step].bytes && c->received != steps[step].bytes) return fail(c, "tftp: %ld bytes", c->received);
       return finish(c);
     }
-    if (c->since >= steps[step].window) sendAck(c);
+    if (c->since >= c->window) sendAck(c);
   }
 }
 
