@@ -10,7 +10,7 @@ export type LayerFrame = { zstd: Buffer; content: Buffer }
 const compress = promisify(zstdCompress)
 const decompress = promisify(zstdDecompress)
 const AHEAD = 3 // frames in work at once; with two streams that is more than the thread pool has threads
-const OUTPUT = 1 << 20 // bytes that zstd writes at once: with the 16 KiB of the default it takes four times as long
+const OUTPUT = FRAME_BYTES + 1 // a frame in one piece: it need not be put together, nor asked whether that was all
 
 /** Frames that the golden client has compressed. */
 export function receivedFrames(stream: AsyncIterable<Buffer>): AsyncGenerator<LayerFrame> {

@@ -133,6 +133,7 @@ export async function writeLayer(
   let entries = 0
   for (const source of sources) {
     for await (const { zstd, content } of source) {
+      if (content.length === 0) continue // pzstd makes a frame of nothing
       index.push(content)
       table.push({ compressed: zstd.length, content: content.length })
       await blob.write(zstd)

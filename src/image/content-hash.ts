@@ -1,5 +1,5 @@
 // sha256 of a file's content as a program on the machine would read it: holes of sparse files are zeros.
-import { createHash } from 'node:crypto'
+import { createHash, hash } from 'node:crypto'
 import type { TarEntry } from './tar.ts'
 import { holesExceed, readTar } from './tar.ts'
 
@@ -51,11 +51,24 @@ export function contentHash(entry: TarEntry) {
 /** Reads an archive that is fed to it; `done` gets each member with the sha256 of its content, where it has one of its own. */
 export function readHashedTar(done: (entry: TarEntry, sha256: string | undefined) => void) {
   let content: ReturnType<typeof contentHash> | undefined
+  let whole: string | undefined // of what came in one piece, as most files do: an object for each would take longer
+  const hasContent = ({ facts, hardLinkTo }: TarEntry) => facts.type === 'f' && hardLinkTo === undefined
   return readTar({
-    entry(entry) {
-      content = entry.facts.type === 'f' && entry.hardLinkTo === undefined ? contentHash(entry) : undefined
+    entry() {
+      content = undefined
+      whole = undefined
     },
-    data: (_, chunk) => content?.update(chunk),
-    done: (entry) => done(entry, content?.digest()),
+    data(entry, chunk) {
+      if (chunk.length === entry.storedBytes && entry.extents === undefined) {
+        whole = hash('sha256', chunk)
+        return
+      }
+      content ??= contentHash(entry)
+      content.update(chunk)
+    },
+    done(entry) {
+      if (!hasContent(entry)) return done(entry, undefined)
+      done(entry, whole ?? (content ?? contentHash(entry)).digest())
+    },
   })
 }

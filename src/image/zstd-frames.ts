@@ -7,12 +7,16 @@ import { WireError } from '../fault.ts'
 
 const MAGIC = 0xfd2fb528
 const SKIPPABLE = 0x184d2a5e
+const PZSTD = 0x184d2a50 // pzstd writes before each frame how long it is: a skippable frame of 4 bytes
 const SEEKABLE = 0x8f92eab1
 /** One frame holds so much of the archive, the last one less. */
 export const FRAME_BYTES = 4 << 20
 const MAX_FRAME = FRAME_BYTES + (64 << 10) // what cannot be compressed grows by block headers only
 
-/** Splits a stream into its frames. Throws WireError for anything else and for frames of more than 4 MiB. */
+/**
+ * Splits a stream into its frames; the lengths that pzstd puts between them are left out. Throws WireError for anything
+ * else and for frames of more than 4 MiB.
+ */
 export function splitFrames() {
   let wrong: WireError | undefined // comes after the frames before it
   let pending: Buffer[] = []
@@ -30,7 +34,7 @@ export function splitFrames() {
       if (found === undefined) break
       needed = found.bytes
       if (!found.complete) continue
-      frames.push(bytes.subarray(0, needed))
+      if (!found.skipped) frames.push(bytes.subarray(0, needed))
       pending = [bytes.subarray(needed)]
       size -= needed
       needed = 5
@@ -56,10 +60,17 @@ export function splitFrames() {
   return { push, end }
 }
 
+type Found = { bytes: number; complete: boolean; skipped?: boolean }
+
 /** Length of the frame at the front, or how many bytes are needed to say more. */
-function frameLength(b: Buffer): { bytes: number; complete: boolean } {
+function frameLength(b: Buffer): Found {
   const more = (bytes: number) => ({ bytes, complete: false })
   if (b.length < 5) return more(5)
+  if (b.readUInt32LE(0) === PZSTD) {
+    if (b.length < 12) return more(12)
+    if (b.readUInt32LE(4) !== 4) throw new WireError('zstd: not a frame')
+    return { bytes: 12, complete: true, skipped: true }
+  }
   if (b.readUInt32LE(0) !== MAGIC) throw new WireError('zstd: not a frame')
   const descriptor = b[4]!
   const single = (descriptor & 0x20) !== 0

@@ -79,6 +79,19 @@ function isTheTree(version: ImageVersion) {
   }
 }
 
+/** A golden client that has zstd without pzstd. */
+const withoutPzstd = () => {
+  const { scripts } = needs('any')
+  const archive = scripts.archive.replaceAll('pzstd -1', 'no-pzstd -1')
+  if (archive === scripts.archive) throw new Error('archive.sh does not run pzstd')
+  return { scripts: { ...scripts, archive } }
+}
+
+test('of a golden client without pzstd it is the same', async () => {
+  const { version } = await captureImage(needs('plain-zstd', withoutPzstd()))
+  isTheTree(version)
+})
+
 test('all of it, and a sparse file of 3 GB, through sshd', async () => {
   sh('truncate -s 3G h/sparse; printf end | dd of=h/sparse bs=1 seek=2999999999 conv=notrunc status=none')
   const { version } = await captureImage(needs('whole'))

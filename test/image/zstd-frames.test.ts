@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { constants, zstdCompressSync } from 'node:zlib'
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { WireError } from '../../src/fault.ts'
@@ -34,6 +34,22 @@ describe('frames', () => {
   test.each([1, 7, 1000, 1 << 20])('are found whatever the pieces: %i bytes', (size) => {
     const frames = [...made, ...piped]
     expect(split(Buffer.concat(frames), size).map((f) => f.length)).toEqual(frames.map((f) => f.length))
+  })
+
+  test('of pzstd, which writes their lengths between them', () => {
+    const content = Buffer.concat(
+      Array.from({ length: 40 }, (_, i) => Buffer.from(texts[3]!).fill(i, 0, 100)),
+    )
+    const bytes = execFileSync('pzstd', ['-1', '-q', '-c', '-p', '1'], { input: content })
+    for (const size of [1, 1000, 1 << 20]) {
+      const frames = split(bytes, size)
+      expect(frames.length).toBeGreaterThan(1)
+      expect(Buffer.concat(frames.map((frame) => zstdDecompressSync(frame))).equals(content)).toBe(true)
+    }
+    const lies = Buffer.from(bytes)
+    lies.writeUInt32LE(5, 4)
+    expect(() => split(lies, 1000)).toThrow(WireError)
+    expect(() => split(bytes.subarray(0, 7), 3)).toThrow(WireError)
   })
 
   test('cut short anywhere, the stream throws WireError', () => {
