@@ -10,7 +10,9 @@ export type LayerFrame = { zstd: Buffer; content: Buffer }
 const compress = promisify(zstdCompress)
 const decompress = promisify(zstdDecompress)
 const AHEAD = 3 // frames in work at once; with two streams that is more than the thread pool has threads
-const OUTPUT = FRAME_BYTES + 1 // a frame in one piece: it need not be put together, nor asked whether that was all
+// Bytes that zstd writes at once. The frames of pzstd then come in one piece, which need not be put together: they hold
+// 2 MiB, and one byte more says that this was all.
+const OUTPUT = (2 << 20) + 1
 
 /** Frames that the golden client has compressed. */
 export function receivedFrames(stream: AsyncIterable<Buffer>): AsyncGenerator<LayerFrame> {

@@ -18,39 +18,38 @@ const MAX_FRAME = FRAME_BYTES + (64 << 10) // what cannot be compressed grows by
  * else and for frames of more than 4 MiB.
  */
 export function splitFrames() {
+  const frame = Buffer.allocUnsafe(MAX_FRAME) // the one that is coming
   let wrong: WireError | undefined // comes after the frames before it
-  let pending: Buffer[] = []
   let size = 0
-  let needed = 5 // bytes of this frame that must be there before more is known
+  let now = beginning
   function push(chunk: Buffer): Buffer[] {
     if (wrong) throw wrong
-    pending.push(chunk)
-    size += chunk.length
     const frames: Buffer[] = []
-    while (size >= needed) {
-      const bytes = pending.length === 1 ? pending[0]! : Buffer.concat(pending, size)
-      pending = [bytes]
-      const found = lookAt(bytes)
-      if (found === undefined) break
-      needed = found.bytes
-      if (!found.complete) continue
-      if (!found.skipped) frames.push(bytes.subarray(0, needed))
-      pending = [bytes.subarray(needed)]
-      size -= needed
-      needed = 5
+    for (let at = 0; !wrong; ) {
+      const copied = chunk.copy(frame, size, at, at + now.needed - size)
+      at += copied
+      size += copied
+      if (size < now.needed) break
+      if (now.step !== 'end') {
+        now = advance(now)
+        continue
+      }
+      if (!now.skipped) frames.push(Buffer.from(frame.subarray(0, size)))
+      size = 0
+      now = beginning
     }
     if (wrong && frames.length === 0) throw wrong
     return frames
   }
-  function lookAt(bytes: Buffer) {
+  function advance(state: Progress): Progress {
     try {
-      const found = frameLength(bytes)
-      if (found.bytes > MAX_FRAME) throw new WireError(`zstd: frame of more than ${MAX_FRAME} bytes`)
-      return found
+      const next = afterBytes(state, frame)
+      if (next.needed > MAX_FRAME) throw new WireError(`zstd: frame of more than ${MAX_FRAME} bytes`)
+      return next
     } catch (error) {
       if (!(error instanceof WireError)) throw error
       wrong = error
-      return undefined
+      return state
     }
   }
   function end() {
@@ -60,34 +59,41 @@ export function splitFrames() {
   return { push, end }
 }
 
-type Found = { bytes: number; complete: boolean; skipped?: boolean }
+/** How far a frame is known: what ends its first `needed` bytes. */
+type Progress = {
+  step: 'magic' | 'length' | 'block' | 'end'
+  needed: number
+  checksum?: number // bytes of it
+  skipped?: boolean
+}
+const beginning: Progress = { step: 'magic', needed: 5 }
+const BLOCK_HEADER = 3
 
-/** Length of the frame at the front, or how many bytes are needed to say more. */
-function frameLength(b: Buffer): Found {
-  const more = (bytes: number) => ({ bytes, complete: false })
-  if (b.length < 5) return more(5)
-  if (b.readUInt32LE(0) === PZSTD) {
-    if (b.length < 12) return more(12)
+/** The next state, once the first `needed` bytes are there. */
+function afterBytes({ step, needed, checksum = 0 }: Progress, b: Buffer): Progress {
+  if (step === 'magic') return afterMagic(b)
+  if (step === 'length') {
     if (b.readUInt32LE(4) !== 4) throw new WireError('zstd: not a frame')
-    return { bytes: 12, complete: true, skipped: true }
+    return { step: 'end', needed: 12, skipped: true }
   }
-  if (b.readUInt32LE(0) !== MAGIC) throw new WireError('zstd: not a frame')
+  const header = b.readUIntLE(needed - BLOCK_HEADER, BLOCK_HEADER)
+  const type = (header >> 1) & 3
+  if (type === 3) throw new WireError('zstd: reserved block type')
+  const end = needed + (type === 1 ? 1 : header >> 3)
+  if (header & 1) return { step: 'end', needed: end + checksum }
+  return { step: 'block', needed: end + BLOCK_HEADER, checksum }
+}
+
+function afterMagic(b: Buffer): Progress {
+  const magic = b.readUInt32LE(0)
+  if (magic === PZSTD) return { step: 'length', needed: 8 }
+  if (magic !== MAGIC) throw new WireError('zstd: not a frame')
   const descriptor = b[4]!
   const single = (descriptor & 0x20) !== 0
   const dictionary = [0, 1, 2, 4][descriptor & 3]!
   const contentSize = [single ? 1 : 0, 2, 4, 8][descriptor >> 6]!
-  let at = 5 + (single ? 0 : 1) + dictionary + contentSize
-  for (;;) {
-    if (b.length < at + 3) return more(at + 3)
-    const header = b.readUIntLE(at, 3)
-    const type = (header >> 1) & 3
-    if (type === 3) throw new WireError('zstd: reserved block type')
-    at += 3 + (type === 1 ? 1 : header >> 3)
-    if (at > MAX_FRAME) return more(at)
-    if (header & 1) break
-  }
-  const bytes = at + (descriptor & 4 ? 4 : 0)
-  return { bytes, complete: b.length >= bytes }
+  const header = 5 + (single ? 0 : 1) + dictionary + contentSize
+  return { step: 'block', needed: header + BLOCK_HEADER, checksum: descriptor & 4 ? 4 : 0 }
 }
 
 export type Frame = { compressed: number; content: number }
