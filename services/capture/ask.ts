@@ -4,7 +4,7 @@ import { parseReport } from '../../src/image/tar-report.ts'
 import type { Running, Ssh } from '../remote/ssh.ts'
 import { collect } from './layer.ts'
 
-/** What a script prints, when it ends well. */
+/** What a script prints, as UTF-8, when it ends well. */
 export async function ask(
   ssh: Pick<Ssh, 'runScript'>,
   script: string,
@@ -15,7 +15,7 @@ export async function ask(
   const [stdout] = await Promise.all([collect(running.stdout, limit), judged(running)])
   if (stdout.length > limit)
     throw new UserError('the golden client says too much', { what: `more than ${limit} bytes` })
-  return stdout
+  return Buffer.from(stdout, 'latin1').toString('utf8')
 }
 
 /** Its stderr is the reason when it fails. */

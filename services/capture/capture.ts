@@ -6,7 +6,7 @@ import type { ImageName } from '../../src/address.ts'
 import { UserError, WireError } from '../../src/fault.ts'
 import type { CaptureReport } from '../../src/image/capture-report.ts'
 import { named } from '../../src/image/capture-report.ts'
-import { unescapePath } from '../../src/image/compare-line.ts'
+import { bytewise, unescapePath } from '../../src/image/compare-line.ts'
 import { filesystemsOf } from '../../src/image/disks.ts'
 import { makeExclude } from '../../src/image/excludes.ts'
 import { makePreflight, refuseUnreproducible, renderPreflight } from '../../src/image/preflight.ts'
@@ -53,6 +53,7 @@ export type CaptureNeeds = {
   excludes?: readonly string[] // words of exclude=
   scrub?: readonly string[] // words of scrub=: 'machine-id:keep'
   hold?: Hold | undefined // what holds the machine still for the time of the copy
+  now?: () => number // milliseconds since 1970; default: the clock of this machine
 }
 
 /** `isNew` is false when nothing has changed: the version is then the one before. */
@@ -62,16 +63,24 @@ const CONNECT_MS = 20_000
 const MAX_PROBE = 16 << 20
 
 export async function captureImage(needs: CaptureNeeds): Promise<Captured> {
-  const { target, privateKey, signal, images, image } = needs
+  const { target, privateKey, signal, images, image, now = Date.now } = needs
   signal.throwIfAborted()
-  const startedAt = new Date()
+  const startedAt = now()
   const ssh = await connectSsh({ ...target, privateKey, timeoutMs: CONNECT_MS })
   signal.addEventListener('abort', ssh.close)
   if (signal.aborted) ssh.close() // while it connected
-  const stage = await images.openStage(needs.place, `capture of ${image} from ${target.node}`)
-  const progress = startProgress({ emit: needs.emit, node: target.node, image })
+  let stage: Stage | undefined
   try {
-    const made = await captureInto(stage, { ...needs, root: needs.root ?? '/', ssh, progress, startedAt })
+    stage = await images.openStage(needs.place, `capture of ${image} from ${target.node}`)
+    const progress = startProgress({ emit: needs.emit, node: target.node, image, now })
+    const made = await captureInto(stage, {
+      ...needs,
+      root: needs.root ?? '/',
+      ssh,
+      progress,
+      startedAt,
+      now,
+    })
     await stage.close()
     const { name, version, layers } = made.version
     const bytes = layers.reduce((sum, layer) => sum + layer.bytes, 0)
@@ -84,7 +93,7 @@ export async function captureImage(needs: CaptureNeeds): Promise<Captured> {
     })
     return made
   } catch (error) {
-    await (isResumable(error) && hasReceived(stage.path) ? stage.park() : stage.close())
+    if (stage) await (isResumable(error) && hasReceived(stage.path) ? stage.park() : stage.close())
     throw explain(error, needs)
   } finally {
     signal.removeEventListener('abort', ssh.close)
@@ -93,10 +102,11 @@ export async function captureImage(needs: CaptureNeeds): Promise<Captured> {
 }
 
 /** What has come is of use to the next attempt, unless it is damaged, or fills the disk that others need. */
-const isResumable = (error: unknown) =>
-  !(error instanceof WireError) && (error as NodeJS.ErrnoException).code !== 'ENOSPC'
+const isResumable = (error: unknown) => !(error instanceof WireError) && !isFull(error)
 
-function explain(error: unknown, { signal, target }: CaptureNeeds): unknown {
+const isFull = (error: unknown) => ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')
+
+function explain(error: unknown, { signal, target, images, place }: CaptureNeeds): unknown {
   if (signal.aborted)
     return new UserError('capture was stopped', { what: 'no version was made', object: target.node })
   if (error instanceof WireError)
@@ -104,9 +114,10 @@ function explain(error: unknown, { signal, target }: CaptureNeeds): unknown {
       what: error.message,
       object: target.node,
     })
-  if ((error as NodeJS.ErrnoException).code === 'ENOSPC')
+  if (isFull(error))
     return new UserError('the disk of the image store is full', {
-      what: 'no version was made',
+      what: `${place ?? images.path}; no version was made`,
+      allowed: 'to make room on it, or another place: -l',
       object: target.node,
       status: 507,
     })
@@ -117,7 +128,13 @@ function explain(error: unknown, { signal, target }: CaptureNeeds): unknown {
   return error
 }
 
-type Work = CaptureNeeds & { root: string; ssh: Ssh; progress: Progress; startedAt: Date }
+type Work = CaptureNeeds & {
+  root: string
+  ssh: Ssh
+  progress: Progress
+  startedAt: number
+  now: () => number
+}
 
 async function captureInto(stage: Stage, work: Work): Promise<Captured> {
   const { images, image, progress, signal, scripts, ssh } = work
@@ -182,7 +199,7 @@ async function captureInto(stage: Stage, work: Work): Promise<Captured> {
   const report = reportOf({ work, base, salvaged, comparison, archived, assembled })
   const { digest, bytes } = await stage.writeBlob([Buffer.from(JSON.stringify(report))])
   const version = await images.publish(stage, image, {
-    createdAt: new Date().toISOString(),
+    createdAt: new Date(work.now()).toISOString(),
     source: work.target.node,
     ...pick(probe),
     ...netboot,
@@ -226,7 +243,7 @@ function worldOf(
   )
   const isExcluded = makeExclude({ patterns: excludes, paths: swapFiles, diskless: kind === 'diskless' })
   return {
-    mounts: mountpoints.map((path) => ({ path, weak: weak.has(path) })),
+    mounts: mountpoints.map((path) => ({ path: bytewise(path), weak: weak.has(path) })),
     excluded: (path, type) => {
       const name = unescapePath(path)
       return left(name, type) ?? isExcluded(name, type)
@@ -310,8 +327,8 @@ function reportOf({ work, base, salvaged, comparison, archived, assembled }: Don
     node: work.target.node,
     kind: work.kind ?? 'sysclone',
     ...(base && { base: versionName(base) }),
-    startedAt: work.startedAt.toISOString(),
-    seconds: (Date.now() - work.startedAt.getTime()) / 1000,
+    startedAt: new Date(work.startedAt).toISOString(),
+    seconds: (work.now() - work.startedAt) / 1000,
     entries: assembled.entries,
     fetched: { entries: fetched.entries, files: fetched.files, bytes: Math.round(fetched.bytes) },
     unchanged: kept,

@@ -72,7 +72,7 @@ function linesOf({ root, probe }: Needs, { snapshot, freeze, thaw }: Hold): stri
     ...(thaw === undefined ? [] : [`thaw ${thaw}`]),
     ...(snapshot ? snapshotLines(probe) : []),
     'go',
-  ].map((line) => Buffer.from(line, 'utf8').toString('latin1'))
+  ]
 }
 
 /** What is on no volume is read as it is, where the snapshots leave it. */

@@ -77,8 +77,12 @@ export async function sortInto(file: string, field: number | undefined, source: 
   )
   const fed = pipeline(source, sort.stdin).catch((error) => error as Error)
   const code = await ended
+  if (/No space left on device|Disk quota exceeded/.test(said)) throw fullDisk(said.trim())
   if (code !== 0)
     throw new UserError('sorting failed on this server', { what: said.trim() || `exit code ${code}` })
   const broken = await fed
   if (broken) throw broken
 }
+
+/** As the system says it of our own files: a program has only words for it. */
+export const fullDisk = (said: string): Error => Object.assign(new Error(said), { code: 'ENOSPC' })

@@ -28,6 +28,7 @@ export async function sortRows(file: string, manifest: string, folder: string): 
   const source = pipeline(createReadStream(manifest), plain)
   source.catch(() => {}) // its fault is one of the sorted stream too
   await sortInto(file, PATH_OF_ROW, plain, folder).catch((error) => {
+    if (error.code === 'ENOSPC') throw error // it is not the manifest's fault
     throw new UserError('the manifest of the version before cannot be read', {
       what: (error as Error).message,
     })

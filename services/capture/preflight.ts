@@ -1,6 +1,7 @@
 // The look at a golden client before its capture: which of its files are identities and secrets, by name and where names
 // do not say it by content, which never leaves that machine.
 import { Readable } from 'node:stream'
+import { bytewise } from '../../src/image/compare-line.ts'
 import type { Counts } from '../../src/image/preflight.ts'
 import { addFile } from '../../src/image/preflight.ts'
 import type { Probe } from '../../src/image/probe.ts'
@@ -67,7 +68,7 @@ export async function scrubFiles(needs: Needs): Promise<Scrubbed> {
 export function namedFiles({ layout }: Probe): NonNullable<Needs['named']> {
   const keys = (layout.crypttab ?? '').split('\n').map((line) => line.trim().split(/\s+/)[2] ?? '')
   const files = keys.filter((path) => /^\/(?!dev\/|proc\/)/.test(path))
-  return { 'disk-keys': files.map((path) => Buffer.from(path.slice(1), 'utf8').toString('latin1')) }
+  return { 'disk-keys': files.map((path) => bytewise(path.slice(1))) }
 }
 
 const isNamed = ({ named = {} }: Needs, name: ScrubName, path: string) => named[name]?.includes(path) === true

@@ -5,9 +5,9 @@ import type { Emit } from '../emit.ts'
 const INTERVAL_MS = 500
 
 export type Progress = ReturnType<typeof startProgress>
-type Needs = { emit: Emit; node: string; image: ImageName; now?: () => number }
+type Needs = { emit: Emit; node: string; image: ImageName; now: () => number }
 
-export function startProgress({ emit, node, image, now = Date.now }: Needs) {
+export function startProgress({ emit, node, image, now }: Needs) {
   let name = 'probe'
   let [from, to, percent, last] = [0, 0, 0, 0]
   let total: { tarBytes: number; entries: number } | undefined // of this phase, about

@@ -24,7 +24,11 @@ export async function openStage(imagesDir: string, purpose?: string) {
   const path = join(folderOf(imagesDir), `${process.pid}-${randomBytes(6).toString('hex')}`)
   const isResumed = purpose !== undefined && (await takeOver(imagesDir, purpose, path))
   await mkdir(path, { recursive: true })
-  if (purpose !== undefined) await writeFile(join(path, PURPOSE), purpose)
+  if (purpose !== undefined && !isResumed)
+    await writeFile(join(path, PURPOSE), purpose).catch(async (error) => {
+      await rm(path, { recursive: true, force: true }) // on a full disk
+      throw error
+    })
   const blobs: StagedBlob[] = []
 
   async function writeBlob(source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<StagedBlob> {

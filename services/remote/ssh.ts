@@ -85,7 +85,7 @@ export async function connectSsh(target: SshTarget) {
           return out === undefined || err === undefined ? undefined : `${out}\n${err}`.trim()
         })
         exit.catch(() => {}) // may settle before anybody waits
-        channel.write(Buffer.concat([text, ...lines.map((line) => Buffer.from(`${line}\n`, 'latin1'))]))
+        channel.write(Buffer.concat([text, ...lines.map((line) => Buffer.from(`${line}\n`))]))
         if (input === undefined) channel.end()
         // A script that ends early closes its stdin: its exit code says why, not the broken pipe.
         else pipeline(input, channel, { end: true }).catch(() => {})

@@ -23,6 +23,9 @@ export type ListedFile = FileFacts & { ctimeNs: string; inode: string; links: nu
 
 const absent = '-'
 
+/** A name that is text, as paths are here: one character a byte. */
+export const bytewise = (text: string): string => Buffer.from(text, 'utf8').toString('latin1')
+
 /** Backslash, tab and newline as `\134 \011 \012`; every other byte stands for itself. */
 export const escapePath = (path: string): string =>
   path.replace(/[\\\t\n]/g, (c) => (c === '\\' ? '\\134' : c === '\t' ? '\\011' : '\\012'))

@@ -2,6 +2,7 @@
 // alone, or is secret, is in scrub.ts. `*` is any run of characters but a slash; a trailing `/**` is everything
 // below a directory, which itself is kept.
 import { UserError } from '../fault.ts'
+import { bytewise } from './compare-line.ts'
 
 type Row = [pattern: string, why: string, types?: string]
 
@@ -83,7 +84,7 @@ export function makeExclude(excludes: Excludes = {}): (path: string, type: strin
 /** Directories are asked about with a slash at their end. */
 function userRule(pattern: string): Rule {
   const keeps = pattern.startsWith('+ ')
-  const path = latin1(pattern.replace(/^\+ /, ''))
+  const path = bytewise(pattern.replace(/^\+ /, ''))
   const source = patternSource(path.replace(/\/$/, ''))
   const whole = path.endsWith('/') ? `${source}/` : `${source}(?:/|$)`
   const test = new RegExp(keeps ? `${whole}|${parentsOf(path)}` : whole, 's')
@@ -96,9 +97,6 @@ function parentsOf(path: string): string {
   const sources = parts.map((_, i) => `${patternSource(`/${parts.slice(0, i + 1).join('/')}`)}/$`)
   return sources.length > 0 ? sources.join('|') : '$.'
 }
-
-/** Names in the database are Unicode, those of files are bytes. */
-const latin1 = (text: string): string => Buffer.from(text, 'utf8').toString('latin1')
 
 function patternSource(pattern: string): string {
   const anchor = pattern.startsWith('/') ? '^' : '(?:^|/)'

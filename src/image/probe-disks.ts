@@ -568,7 +568,7 @@ function swapFilesOf({ said }: World): SwapFile[] {
     .map((line) => line.split(/\s+/))
     .filter(([path, type]) => type === 'file' && path!.startsWith('/'))
     .map(([path, , size, , priority]) => ({
-      path: Buffer.from(unescapeOctal(path!), 'utf8').toString('latin1'),
+      path: unescapeOctal(path!),
       bytes: sizes.get(path) ?? (Number(size) || 0) * 1024 + 4096, // /proc/swaps leaves out the page of the header
       ...(Number(priority) >= 0 && { priority: Number(priority) }),
     }))

@@ -1,5 +1,6 @@
 // What bootfiles/capture/probe.sh says of a golden client, read and judged before anything is captured.
 import { UserError } from '../fault.ts'
+import { bytewise } from './compare-line.ts'
 import type { DiskLayout } from './disks.ts'
 import { type GoldenFacts, readFacts } from './golden-facts.ts'
 import { readDisks, type StaysOut } from './probe-disks.ts'
@@ -20,7 +21,7 @@ export type Probe = {
   usedBytes: number // on these
   staysOut: StaysOut[]
   refusals: string[] // what no clone could be given; not empty: it cannot be captured
-  swapFiles: string[] // relative to the root
+  swapFiles: string[] // relative to the root, one character a byte
   sshHostKeyTypes: string[]
   loadedModules: string[]
   processes: string[] // names of those that run
@@ -51,7 +52,7 @@ export function readProbe(json: string): Probe {
     usedBytes: [...usedOn.values()].reduce((sum, bytes) => sum + bytes, 0),
     staysOut,
     refusals,
-    swapFiles: (layout.swapFiles ?? []).map(({ path }) => path.slice(1)),
+    swapFiles: (layout.swapFiles ?? []).map(({ path }) => bytewise(path.slice(1))),
     sshHostKeyTypes: hostKeyTypes(said.hostKeys),
     loadedModules: decode(said.modules)
       .split('\n')
