@@ -93,7 +93,7 @@ function openFetch({ firstNumber, beginNs, comparison, ...needs }: ArchiveNeeds)
     const writer = writeLines(join(comparison.folder, `list-${own}`))
     writer.add(`begin ${beginNs.slice(0, -9)}.${beginNs.slice(-9)}`) // another attempt must know it
     for (const lines of lists) for (const line of lines) writer.add(line)
-    writer.close()
+    writer.end()
     return captureLayer({ ...needs, number: own, list: writer.path, whiteouts, freshNs: freshFrom(beginNs) })
   }
 }
@@ -137,6 +137,6 @@ function goneBefore(paths: string[], { rows, comparison }: ArchiveNeeds, serial:
   const wanted = new Set(paths)
   const writer = writeLines(join(comparison.folder, `gone-${serial}`))
   for (const file of rows) for (const { path } of readRows(file)) if (wanted.delete(path)) writer.add(path)
-  writer.close()
+  writer.end()
   return [writer.path]
 }

@@ -47,7 +47,7 @@ export async function assemble({ stage, comparison, candidates, blobPath }: Need
     live[row.layer] = live[row.layer]! + 1
     merged.add(row.line)
   }
-  for (const writer of [merged, ...lost.values()]) writer.close()
+  for (const writer of [merged, ...lost.values()]) writer.end()
 
   // Whiteouts keep hiding what is in the layers below.
   const isWanted = candidates.map(({ layer }, i) => live[i]! > 0 || (layer.whiteouts ?? 0) > 0)
@@ -64,7 +64,7 @@ export async function assemble({ stage, comparison, candidates, blobPath }: Need
   const rows = writeLines(join(folder, 'rows'))
   for (const { line, layer } of readRows(merged.path))
     rows.add(numbers[layer] === layer ? line : inLayer(line, numbers[layer]!))
-  rows.close()
+  rows.end()
   const manifest = await writeManifest(stage, rows.path, folder)
   return {
     layers,

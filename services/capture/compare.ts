@@ -56,17 +56,14 @@ export function compareList({ listed, rows, world, folder }: Needs): Comparison 
   for (let round = 0; ; round++) {
     const groups: Groups = { kept: new Set(), moved: new Set() }
     const outcome = openOutcome(join(folder, `compared-${round}`))
-    try {
-      const old = laterRows(
-        rows.map(readRows),
-        outcome.supersede,
-        (later, before) => !isReplaced(before, later),
-      )
-      const rules = { excluded: whyExcluded(world), isWeak: weakPaths(world), groupOf, forced }
-      for (const change of compareTrees(readList(listed), old, rules, groups)) outcome.take(change)
-    } finally {
-      outcome.close()
-    }
+    const old = laterRows(
+      rows.map(readRows),
+      outcome.supersede,
+      (later, before) => !isReplaced(before, later),
+    )
+    const rules = { excluded: whyExcluded(world), isWeak: weakPaths(world), groupOf, forced }
+    for (const change of compareTrees(readList(listed), old, rules, groups)) outcome.take(change)
+    outcome.end()
     const split = torn(groups)
     const above = isBased && forced.directories !== 'all' ? outcome.missingAbove() : []
     if ((split.size === 0 && above.length === 0) || round === MOST_ROUNDS)
@@ -181,8 +178,8 @@ function openOutcome(folder: string) {
     replaced.add(seen.path)
     gone.replaced(seen.path)
   }
-  function close() {
-    for (const writer of [fetch, keep, replaced, removed, ...superseded.values()]) writer.close()
+  function end() {
+    for (const writer of [fetch, keep, replaced, removed, ...superseded.values()]) writer.end()
   }
   function found() {
     refuseWhiteouts(refused)
@@ -204,7 +201,7 @@ function openOutcome(folder: string) {
     if (directories.size > MOST_DIRECTORIES) return 'all'
     return directories.size === 0 ? [] : [...above].filter((path) => !directories.has(path))
   }
-  return { folder, supersede, take, close, found, missingAbove }
+  return { folder, supersede, take, end, found, missingAbove }
 }
 
 /** OCI layers use these names for "this path is gone": such a file would delete its neighbour when unpacked. */
@@ -232,7 +229,7 @@ export function cutPlans({ fetch, folder, weight, isBased, groupOf }: Comparison
     const writer = seen.type === 'd' ? directories : small ? few : files[layerOf(seen)]!
     writer.add(line)
   }
-  for (const writer of [...files, few, directories]) writer.close()
+  for (const writer of [...files, few, directories]) writer.end()
   return {
     files: files.filter((writer) => writer.count() > 0).map((writer) => writer.path),
     few: few.path,

@@ -78,15 +78,12 @@ export function indexLayer({ layer, listed, rows, freshNs }: IndexNeeds) {
     tarBytes += bytes.length
     tar.push(bytes)
   }
-  function close() {
-    files.close()
-    directories.close()
-  }
   /** Throws WireError when the archive is not whole. */
   function end() {
     tar.end()
     for (let next = plan.next(); !next.done; next = plan.next()) skipped.push(next.value)
-    close()
+    files.end()
+    directories.end()
     return {
       diffId: `sha256:${archive.digest('hex')}` as Digest,
       tarBytes,
@@ -99,7 +96,6 @@ export function indexLayer({ layer, listed, rows, freshNs }: IndexNeeds) {
   return {
     push,
     end,
-    close,
     boundary: tar.boundary,
     entries: () => files.count() + directories.count(),
     rows: [files.path, directories.path],

@@ -80,7 +80,6 @@ export async function captureLayer(needs: LayerNeeds): Promise<CapturedLayer> {
       vanished: skipped,
     }
   } finally {
-    index.close()
     await blob.close()
   }
 }
@@ -99,7 +98,6 @@ export async function whiteoutLayer(
     const staged = await blob.end()
     return { layer: layerOf(staged, found), blob: staged, rows: [] }
   } finally {
-    index.close()
     await blob.close()
   }
 }

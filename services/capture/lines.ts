@@ -1,7 +1,8 @@
 // Files of lines on their way through a capture: lists of millions of files are read and written in pieces and never
-// held whole. All of it is synchronous: these files lie in the page cache, and a job has a process of its own.
+// held whole. All of it is synchronous: these files lie in the page cache, and a job has a process of its own. They are open
+// only while a piece is read or written: who stops midway has nothing to close, and no deleted file takes room on the disk.
 import { spawn } from 'node:child_process'
-import { closeSync, openSync, readSync, writeSync } from 'node:fs'
+import { appendFileSync, closeSync, openSync, readSync, writeFileSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { UserError } from '../../src/fault.ts'
@@ -11,19 +12,24 @@ const MAX_LINE = 64 << 10 // two paths of 4 KiB, escaped, are shorter
 
 /** The lines of a file, as latin1 strings, without their ends. A last line that has no end is left out: it was cut. */
 export function* readLines(path: string): Generator<string> {
+  const buffer = Buffer.allocUnsafe(PIECE)
+  let rest = ''
+  for (let position = 0; ; ) {
+    const length = readPiece(path, buffer, position)
+    if (length === 0) return
+    position += length
+    const lines = (rest + buffer.toString('latin1', 0, length)).split('\n')
+    rest = lines.pop()!
+    if (rest.length > MAX_LINE)
+      throw new UserError('a line is too long', { what: `${rest.length} characters`, object: path })
+    yield* lines
+  }
+}
+
+function readPiece(path: string, buffer: Buffer, position: number): number {
   const file = openSync(path, 'r')
   try {
-    const buffer = Buffer.allocUnsafe(PIECE)
-    let rest = ''
-    for (;;) {
-      const length = readSync(file, buffer, 0, PIECE, null)
-      if (length === 0) return
-      const lines = (rest + buffer.toString('latin1', 0, length)).split('\n')
-      rest = lines.pop()!
-      if (rest.length > MAX_LINE)
-        throw new UserError('a line is too long', { what: `${rest.length} characters`, object: path })
-      yield* lines
-    }
+    return readSync(file, buffer, 0, buffer.length, position)
   } finally {
     closeSync(file)
   }
@@ -31,16 +37,14 @@ export function* readLines(path: string): Generator<string> {
 
 export type LineWriter = ReturnType<typeof writeLines>
 
-/** Writes lines to a new file; they are in it when `close` has returned. */
+/** Writes lines to a new file; they are in it when `end` has returned. */
 export function writeLines(path: string) {
-  const file = openSync(path, 'wx', 0o600)
+  writeFileSync(path, '', { flag: 'wx', mode: 0o600 })
   let parts: string[] = []
   let size = 0
   let count = 0
-  let isOpen = true
   function flush() {
-    const bytes = Buffer.from(parts.join(''), 'latin1')
-    for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at)
+    appendFileSync(path, Buffer.from(parts.join(''), 'latin1'))
     parts = []
     size = 0
   }
@@ -50,16 +54,7 @@ export function writeLines(path: string) {
     count += 1
     if (size >= PIECE) flush()
   }
-  function close() {
-    if (!isOpen) return
-    isOpen = false
-    try {
-      flush()
-    } finally {
-      closeSync(file)
-    }
-  }
-  return { path, add, close, count: () => count }
+  return { path, add, end: flush, count: () => count }
 }
 
 /** Sorts what comes by one field (from 1; undefined: by the whole line), bytes as they are, into a file. */

@@ -65,7 +65,6 @@ async function closeLayer(stage: Stage, file: string, number: number): Promise<S
     rmSync(list)
     return undefined
   } finally {
-    index.close()
     await blob.close()
   }
 }
