@@ -8,10 +8,11 @@ import { type Fault, faultOf } from '../src/fault.ts'
 import { renderPreflight } from '../src/image/preflight.ts'
 import { cutRow } from '../src/image/rows.ts'
 import { versionName } from '../src/image/version.ts'
-import { type CaptureScripts, captureImage } from './capture/capture.ts'
+import { captureImage } from './capture/capture.ts'
 import { checkGolden } from './capture/check.ts'
 import { openCaptured } from './capture/modules.ts'
 import { netbootFiles } from './capture/netboot.ts'
+import { captureScripts } from './capture/scripts.ts'
 import { catFile } from './images/cat.ts'
 import { diffVersions } from './images/diff.ts'
 import { exportImage } from './images/export.ts'
@@ -172,11 +173,3 @@ const targetOf = ({ node, host, port, user, hostKey, jump }: CaptureSpec | Check
 
 const privateKeyOf = ({ ssh, stateDir }: Config) =>
   readFile(ssh.identity ?? join(stateDir, 'ssh', 'id_ed25519'), 'utf8')
-
-async function captureScripts(): Promise<CaptureScripts> {
-  const script = (name: string) =>
-    readFile(join(import.meta.dirname, '../bootfiles/capture', `${name}.sh`), 'utf8')
-  const names = ['probe', 'list', 'inspect', 'hold', 'archive'] as const
-  const texts = await Promise.all(names.map(async (name) => [name, await script(name)] as const))
-  return Object.fromEntries(texts) as CaptureScripts
-}

@@ -35,9 +35,7 @@ import { namedFiles, scrubFiles } from './preflight.ts'
 import type { Progress } from './progress.ts'
 import { startProgress } from './progress.ts'
 import { hasReceived, salvage } from './salvage.ts'
-
-/** Texts of bootfiles/capture/*.sh. */
-export type CaptureScripts = { probe: string; list: string; inspect: string; hold: string; archive: string }
+import type { CaptureScripts } from './scripts.ts'
 
 export type CaptureNeeds = {
   target: Pick<SshTarget, 'host' | 'port' | 'user' | 'hostKey' | 'jump'> & { node: string }

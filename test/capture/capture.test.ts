@@ -7,6 +7,7 @@ import { gunzipSync, zstdDecompressSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { CaptureNeeds } from '../../services/capture/capture.ts'
 import { captureImage } from '../../services/capture/capture.ts'
+import { captureScripts } from '../../services/capture/scripts.ts'
 import { openImages } from '../../services/images/store.ts'
 import { parseImageName } from '../../src/address.ts'
 import {
@@ -16,15 +17,12 @@ import {
   renderCompareLine,
 } from '../../src/image/compare-line.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
-import { makeTree, probeAnswer, probeScript, release, startSshd } from './golden.ts'
+import { goldenNeeds, goldenScripts, makeTree, probeAnswer, release, startSshd } from './golden.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'sysclone-capture-'))
 const tree = join(dir, 'tree')
 const imagesDir = join(dir, 'images')
-const script = (name: string) =>
-  readFileSync(join(import.meta.dirname, `../../bootfiles/capture/${name}.sh`), 'utf8')
-const [list, inspect, archive] = [script('list'), script('inspect'), script('archive')]
-const hold = script('hold')
+const { list, archive } = await captureScripts()
 let fresh = 0
 let sshd: Awaited<ReturnType<typeof startSshd>>
 let images: Awaited<ReturnType<typeof openImages>>
@@ -43,14 +41,9 @@ afterAll(async () => {
 
 const capture = (more: Partial<CaptureNeeds> = {}, answer = {}) =>
   captureImage({
-    target: { node: 'golden', host: '127.0.0.1', port: sshd.port, user: 'root', hostKey: sshd.hostKey },
-    privateKey: sshd.privateKey,
-    image: parseImageName(`img${++fresh}`), // none of it has been captured before
-    images,
-    scripts: { probe: probeScript(probeAnswer(tree, answer)), list, inspect, hold, archive },
+    ...goldenNeeds({ sshd, tree, images }, `img${++fresh}`), // none of it has been captured before
+    scripts: goldenScripts(probeAnswer(tree, answer)),
     emit: (type, fields) => events.push({ type, ...fields }),
-    signal: new AbortController().signal,
-    root: tree,
     ...more,
   })
 
@@ -279,7 +272,7 @@ describe('what goes wrong', () => {
   test('a killed capture leaves every older version as it was; the next one takes over what it left', async () => {
     const before = versions()
     const child = execKilled()
-    expect(child.stdout).toContain('archive') // it was in the middle
+    expect(child.stdout, child.stderr).toContain('archive') // it was in the middle
     expect(child.signal).toBe('SIGKILL')
     expect(readdirSync(join(imagesDir, 'staging'))).toHaveLength(1)
     const again = await openImages(imagesDir)
@@ -304,7 +297,7 @@ describe('what goes wrong', () => {
     expect(await images.verify(version)).toEqual([])
   })
 
-  const scripts = () => ({ probe: probeScript(probeAnswer(tree)), list, inspect, hold, archive })
+  const scripts = () => goldenScripts(probeAnswer(tree))
 
   /** Runs a capture in a process of its own that kills itself, as with -9, in the middle of the archive. */
   function execKilled() {

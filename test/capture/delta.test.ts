@@ -15,13 +15,11 @@ import { startWorkProgress } from '../../services/images/work-progress.ts'
 import { parseImageName } from '../../src/address.ts'
 import type { CaptureReport } from '../../src/image/capture-report.ts'
 import { parseCaptureReport } from '../../src/image/capture-report.ts'
-import { makeTree, probeAnswer, probeScript, startSshd } from './golden.ts'
+import { goldenNeeds, goldenScripts, makeTree, probeAnswer, startSshd } from './golden.ts'
 import { applyLayers, told, unpack } from './unpack.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'sysclone-delta-'))
 const tree = join(dir, 'tree')
-const script = (name: string) =>
-  readFileSync(join(import.meta.dirname, `../../bootfiles/capture/${name}.sh`), 'utf8')
 let sshd: Awaited<ReturnType<typeof startSshd>>
 let images: Awaited<ReturnType<typeof openImages>>
 
@@ -53,20 +51,8 @@ const settled = () => sleep(1200) // a ctime that is younger than a second says 
 
 const capture = (more: Partial<CaptureNeeds> = {}, answer = {}): Promise<Captured> =>
   captureImage({
-    target: { node: 'golden', host: '127.0.0.1', port: sshd.port, user: 'root', hostKey: sshd.hostKey },
-    privateKey: sshd.privateKey,
-    image: parseImageName('img'),
-    images,
-    scripts: {
-      probe: probeScript(probeAnswer(tree, answer)),
-      list: script('list'),
-      inspect: script('inspect'),
-      hold: script('hold'),
-      archive: script('archive'),
-    },
-    emit: () => {},
-    signal: new AbortController().signal,
-    root: tree,
+    ...goldenNeeds({ sshd, tree, images }, 'img'),
+    scripts: goldenScripts(probeAnswer(tree, answer)),
     ...more,
   })
 const reportOf = ({ version }: Captured): CaptureReport =>

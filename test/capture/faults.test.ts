@@ -33,14 +33,12 @@ import { parseCaptureReport } from '../../src/image/capture-report.ts'
 import { cutRow } from '../../src/image/rows.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import { tarOf } from '../images/layered.ts'
-import { makeTree, probeAnswer, probeScript, startSshd } from './golden.ts'
+import { goldenNeeds, makeTree, startSshd } from './golden.ts'
 import { told, unpack } from './unpack.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'sysclone-killed-'))
 const tree = join(dir, 'tree')
 const small = join(dir, 'small')
-const script = (name: string) =>
-  readFileSync(join(import.meta.dirname, `../../bootfiles/capture/${name}.sh`), 'utf8')
 let sshd: Awaited<ReturnType<typeof startSshd>>
 let images: Images
 
@@ -68,18 +66,7 @@ afterAll(async () => {
 })
 
 const needs = (image: string, more: Partial<CaptureNeeds> = {}): CaptureNeeds => ({
-  target: { node: 'golden', host: '127.0.0.1', port: sshd.port, user: 'root', hostKey: sshd.hostKey },
-  privateKey: sshd.privateKey,
-  image: parseImageName(image),
-  images,
-  scripts: {
-    probe: probeScript(probeAnswer(tree)),
-    ...{ list: script('list'), archive: script('archive') },
-    ...{ inspect: script('inspect'), hold: script('hold') },
-  },
-  emit: () => {},
-  signal: new AbortController().signal,
-  root: tree,
+  ...goldenNeeds({ sshd, tree, images }, image),
   ...more,
 })
 const reportOf = (version: ImageVersion) =>
@@ -204,17 +191,19 @@ test('three captures at once, two of them of one name: each is the tree', async 
 
 const busy = () => join(tree, 'h/big5')
 /** archive.sh, whose runs up to the given one have somebody who writes to a file all the time. */
-const disturbed = (runs: number) => `
+const disturbed = (archive: string, runs: number) => `
   : >> ${dir}/runs; echo x >> ${dir}/runs
   if [ "$(wc -l < ${dir}/runs)" -le ${runs} ]; then
       (while [ -e ${dir}/runs ]; do echo more >> ${busy()}; sleep 0.002; done) > /dev/null 2>&1 < /dev/null &
       trap "kill $!" EXIT
   fi
-  ${script('archive')}`
+  ${archive}`
 
 test('a file that is written to while it is read is read again, and is then what it is at last', async () => {
   const { scripts } = needs('busy')
-  const { version } = await captureImage(needs('busy', { scripts: { ...scripts, archive: disturbed(1) } }))
+  const { version } = await captureImage(
+    needs('busy', { scripts: { ...scripts, archive: disturbed(scripts.archive, 1) } }),
+  )
   rmSync(join(dir, 'runs'))
   expect(reportOf(version)).toMatchObject({ retried: 1, changed: { count: 0, names: [] } })
   isTheTree(images, version)
@@ -223,7 +212,9 @@ test('a file that is written to while it is read is read again, and is then what
 test('one that never holds still is named in the report; all else is the tree', async () => {
   const { scripts } = needs('busy')
   appendFileSync(busy(), 'now')
-  const { version } = await captureImage(needs('busy', { scripts: { ...scripts, archive: disturbed(99) } }))
+  const { version } = await captureImage(
+    needs('busy', { scripts: { ...scripts, archive: disturbed(scripts.archive, 99) } }),
+  )
   rmSync(join(dir, 'runs'))
   expect(reportOf(version)).toMatchObject({ retried: 2, changed: { count: 1, names: ['h/big5'] } })
   const out = unpack(images, version, join(dir, 'out'))

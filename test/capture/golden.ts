@@ -5,6 +5,9 @@ import { chmodSync, linkSync, mkdirSync, readFileSync, symlinkSync, utimesSync, 
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { CaptureNeeds } from '../../services/capture/capture.ts'
+import { type CaptureScripts, captureScripts } from '../../services/capture/scripts.ts'
+import { parseImageName } from '../../src/address.ts'
 
 export const release = '6.1.0-fixture'
 const run = (command: string, ...args: string[]) =>
@@ -217,3 +220,21 @@ export function probeAnswer(tree: string, more: object = {}): string {
 /** A probe script that gives a fixed answer: this machine's own disks are not part of a test. */
 export const probeScript = (answer: string): string =>
   `IFS= read -r root\ncat <<'ANSWER'\n${answer}\nANSWER\n`
+
+const scripts = await captureScripts()
+/** The scripts as they are, but for that one. */
+export const goldenScripts = (answer: string): CaptureScripts => ({ ...scripts, probe: probeScript(answer) })
+
+type Golden = { sshd: Awaited<ReturnType<typeof startSshd>>; tree: string; images: CaptureNeeds['images'] }
+
+/** All that a capture of that tree needs, behind that sshd. */
+export const goldenNeeds = ({ sshd, tree, images }: Golden, image: string): CaptureNeeds => ({
+  target: { node: 'golden', host: '127.0.0.1', port: sshd.port, user: 'root', hostKey: sshd.hostKey },
+  privateKey: sshd.privateKey,
+  image: parseImageName(image),
+  images,
+  scripts: goldenScripts(probeAnswer(tree)),
+  emit: () => {},
+  signal: new AbortController().signal,
+  root: tree,
+})

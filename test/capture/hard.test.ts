@@ -13,13 +13,11 @@ import { openImages } from '../../services/images/store.ts'
 import { parseImageName } from '../../src/address.ts'
 import { parseCaptureReport } from '../../src/image/capture-report.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
-import { makeTree, probeAnswer, probeScript, startSshd } from './golden.ts'
+import { goldenNeeds, makeTree, startSshd } from './golden.ts'
 import { told, unpack } from './unpack.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'sysclone-hard-'))
 const tree = join(dir, 'tree')
-const script = (name: string) =>
-  readFileSync(join(import.meta.dirname, `../../bootfiles/capture/${name}.sh`), 'utf8')
 let sshd: Awaited<ReturnType<typeof startSshd>>
 let images: Awaited<ReturnType<typeof openImages>>
 const sh = (commands: string) => execFileSync('sh', ['-euc', commands], { cwd: tree })
@@ -47,20 +45,7 @@ afterAll(async () => {
 })
 
 const needs = (image: string, more: Partial<CaptureNeeds> = {}): CaptureNeeds => ({
-  target: { node: 'golden', host: '127.0.0.1', port: sshd.port, user: 'root', hostKey: sshd.hostKey },
-  privateKey: sshd.privateKey,
-  image: parseImageName(image),
-  images,
-  scripts: {
-    probe: probeScript(probeAnswer(tree)),
-    list: script('list'),
-    archive: script('archive'),
-    inspect: script('inspect'),
-    hold: script('hold'),
-  },
-  emit: () => {},
-  signal: new AbortController().signal,
-  root: tree,
+  ...goldenNeeds({ sshd, tree, images }, image),
   ...more,
 })
 const reportOf = (version: ImageVersion) =>

@@ -16,15 +16,12 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { captureImage } from '../../services/capture/capture.ts'
 import { checkGolden } from '../../services/capture/check.ts'
 import { openImages } from '../../services/images/store.ts'
-import { parseImageName } from '../../src/address.ts'
 import { parsePreflight, showPreflight } from '../../src/image/preflight.ts'
 import { parseRules } from '../../src/image/scrub.ts'
-import { makeTree, probeAnswer, probeScript, startSshd } from './golden.ts'
+import { goldenNeeds, goldenScripts, makeTree, probeAnswer, startSshd } from './golden.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'sysclone-preflight-'))
 const tree = join(dir, 'tree')
-const script = (name: string) =>
-  readFileSync(join(import.meta.dirname, `../../bootfiles/capture/${name}.sh`), 'utf8')
 let sshd: Awaited<ReturnType<typeof startSshd>>
 let images: Awaited<ReturnType<typeof openImages>>
 
@@ -79,36 +76,14 @@ const answer = (more: object = {}) =>
     files: { 'etc/crypttab': base64(files['etc/crypttab']!) },
     ...more,
   })
-const target = () => ({
-  node: 'golden',
-  host: '127.0.0.1',
-  port: sshd.port,
-  user: 'root',
-  hostKey: sshd.hostKey,
-})
-const scripts = (more: object = {}) => ({
-  probe: probeScript(answer(more)),
-  ...{ list: script('list'), inspect: script('inspect'), hold: script('hold'), archive: script('archive') },
-})
+const needs = () => goldenNeeds({ sshd, tree, images }, 'img')
+const scripts = (more: object = {}) => goldenScripts(answer(more))
 const check = (scrub: string[] = [], more: object = {}) =>
   checkGolden({
-    target: { ...target(), privateKey: sshd.privateKey, timeoutMs: 10_000 },
+    target: { ...needs().target, privateKey: sshd.privateKey, timeoutMs: 10_000 },
     ...{ scripts: scripts(more), scrub, show: () => {}, signal: new AbortController().signal, root: tree },
   })
-const capture = (scrub: string[] = []) =>
-  captureImage({
-    target: target(),
-    privateKey: sshd.privateKey,
-    image: parseImageName('img'),
-    ...{
-      images,
-      scripts: scripts(),
-      emit: () => {},
-      signal: new AbortController().signal,
-      root: tree,
-      scrub,
-    },
-  })
+const capture = (scrub: string[] = []) => captureImage({ ...needs(), scripts: scripts(), scrub })
 const counts = ({ findings }: Awaited<ReturnType<typeof check>>) =>
   Object.fromEntries(findings.map(({ name, rule, count }) => [name, `${rule} ${count}`]))
 
