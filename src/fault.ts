@@ -44,6 +44,10 @@ const diskFaults: Record<string, Pick<Fault, 'error' | 'allowed'>> = {
   EIO: { error: 'the disk has a fault', allowed: 'another disk' },
 }
 
+/** Whether a write failed because nothing more fits, or nothing more is allowed to. */
+export const isDiskFull = (error: unknown): boolean =>
+  ['ENOSPC', 'EDQUOT'].includes((error as { code?: string } | undefined)?.code ?? '')
+
 /** The fault of any thrown thing; a bug becomes `internal error` with its message. */
 export function faultOf(error: unknown): Fault {
   if (error instanceof UserError) return error.fault

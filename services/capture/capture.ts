@@ -3,7 +3,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ImageName } from '../../src/address.ts'
-import { UserError, WireError } from '../../src/fault.ts'
+import { isDiskFull, UserError, WireError } from '../../src/fault.ts'
 import type { CaptureReport } from '../../src/image/capture-report.ts'
 import { named } from '../../src/image/capture-report.ts'
 import { bytewise, unescapePath } from '../../src/image/compare-line.ts'
@@ -100,9 +100,7 @@ export async function captureImage(needs: CaptureNeeds): Promise<Captured> {
 }
 
 /** What has come is of use to the next attempt, unless it is damaged, or fills the disk that others need. */
-const isResumable = (error: unknown) => !(error instanceof WireError) && !isFull(error)
-
-const isFull = (error: unknown) => ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')
+const isResumable = (error: unknown) => !(error instanceof WireError) && !isDiskFull(error)
 
 function explain(error: unknown, { signal, target, images, place }: CaptureNeeds): unknown {
   if (signal.aborted)
@@ -112,7 +110,7 @@ function explain(error: unknown, { signal, target, images, place }: CaptureNeeds
       what: error.message,
       object: target.node,
     })
-  if (isFull(error))
+  if (isDiskFull(error))
     return new UserError('the disk of the image store is full', {
       what: `${place ?? images.path}; no version was made`,
       allowed: 'to make room on it, or another place: -l',

@@ -80,4 +80,4 @@ export async function sortInto(file: string, field: number | undefined, source: 
 }
 
 /** As the system says it of our own files: a program has only words for it. */
-export const fullDisk = (said: string): Error => Object.assign(new Error(said), { code: 'ENOSPC' })
+const fullDisk = (said: string): Error => Object.assign(new Error(said), { code: 'ENOSPC' })

@@ -4,7 +4,7 @@ import type { Readable } from 'node:stream'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createZstdDecompress } from 'node:zlib'
-import { UserError, WireError } from '../../src/fault.ts'
+import { isDiskFull, UserError, WireError } from '../../src/fault.ts'
 import { isSocketLine, parseListLine } from '../../src/image/compare-line.ts'
 import { readLines, sortInto } from './lines.ts'
 
@@ -28,7 +28,7 @@ export async function sortRows(file: string, manifest: string, folder: string): 
   const source = pipeline(createReadStream(manifest), plain)
   source.catch(() => {}) // its fault is one of the sorted stream too
   await sortInto(file, PATH_OF_ROW, plain, folder).catch((error) => {
-    if (error.code === 'ENOSPC') throw error // it is not the manifest's fault
+    if (isDiskFull(error)) throw error // it is not the manifest's fault
     throw new UserError('the manifest of the version before cannot be read', {
       what: (error as Error).message,
     })

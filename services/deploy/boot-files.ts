@@ -5,7 +5,7 @@ import { constants } from 'node:fs'
 import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Digest } from '../../src/address.ts'
-import { UserError } from '../../src/fault.ts'
+import { isDiskFull, UserError } from '../../src/fault.ts'
 import type { ReadFiles } from '../../src/image/osimage.ts'
 import type { BlobRef } from '../../src/image/version.ts'
 import { makePrivate } from '../store/private-folder.ts'
@@ -116,6 +116,6 @@ async function syncFolder(path: string) {
 }
 
 function refuse(error: string, path: string, cause: NodeJS.ErrnoException): never {
-  const status = cause.code === 'ENOSPC' || cause.code === 'EDQUOT' ? 507 : 400
+  const status = isDiskFull(cause) ? 507 : 400
   throw new UserError(error, { what: `${path}: ${cause.code ?? cause.message}`, status })
 }

@@ -5,7 +5,7 @@
 import { promisify } from 'node:util'
 import { zstdCompress } from 'node:zlib'
 import type { Digest, ImageName } from '../../src/address.ts'
-import { UserError, WireError } from '../../src/fault.ts'
+import { isDiskFull, UserError, WireError } from '../../src/fault.ts'
 import type { LayerMember } from '../../src/image/archive-index.ts'
 import { indexArchive } from '../../src/image/archive-index.ts'
 import { parseAutoinstallConf } from '../../src/image/autoinstall-conf.ts'
@@ -100,8 +100,7 @@ export async function importImage(needs: ImportNeeds): Promise<ImageVersion> {
 }
 
 function explained(error: unknown, source: string): unknown {
-  const { code } = error as NodeJS.ErrnoException
-  if (code === 'ENOSPC' || code === 'EDQUOT')
+  if (isDiskFull(error))
     return new UserError('no room for the image', {
       what: source,
       allowed: 'a place with room: -l',

@@ -5,7 +5,7 @@ import { rename, rm, stat } from 'node:fs/promises'
 import { connect } from 'node:net'
 import type { Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
-import { UserError } from '../../src/fault.ts'
+import { isDiskFull, UserError } from '../../src/fault.ts'
 
 export type Outlet = Awaited<ReturnType<typeof openOutlet>>
 
@@ -38,7 +38,7 @@ export async function openOutlet(path: string) {
     if (!broken && !stream.closed) return
     throw new UserError('it cannot be written', {
       what: `${path}: ${broken ? (broken.code ?? broken.message) : 'nobody reads it any more'}`,
-      status: broken?.code === 'ENOSPC' ? 507 : 400,
+      status: isDiskFull(broken) ? 507 : 400,
     })
   }
   async function end() {
