@@ -25,7 +25,7 @@ export type Effect = { do: 'send'; from: number; to: number } | { do: 'finish'; 
 const limits = {
   tries: 10, // about 35 s: GRUB opens all initrds at once and reads one after the other
   lastTries: 3, // many clients close their socket before the last ACK gets out: then all is well
-  unheardTries: 3, // made-up senders never answer; a real client asks again by itself
+  unheardTries: 3, // made-up senders never answer; 12 s: a client whose first ACK was lost repeats it after 5 s or 6
   firstMs: 1000, // before the round trip is known
   minMs: 200, // far above any LAN's round trip, far below a client's own timer of seconds
   maxMs: 5000,
@@ -61,7 +61,7 @@ export function begin(
  * for 5 or 6 s, which as the only wait would make each lost packet cost that much (RFC 2349 says so; a block too early harms nobody).
  */
 export function retryMs(t: Transfer): number {
-  if (!t.heard) return limits.firstMs
+  if (!t.heard) return Math.min(limits.maxMs, limits.firstMs * 2 ** t.tries)
   const base = t.rtt ? Math.max(limits.minMs, t.rtt.smooth + 4 * t.rtt.spread) : limits.firstMs
   return Math.min(t.timeoutMs ?? limits.maxMs, limits.mostAgreedMs, base * 2 ** t.tries)
 }

@@ -114,21 +114,32 @@ const targetFile = () => {
   writeFileSync(target, '')
   return target
 }
-/** Whether the file came whole; how long it took, ms. */
+/** Whether the file came whole, and what the client said. */
 async function get(command: [string, string[]], file: string, target: string, inside: string[] = []) {
-  const from = performance.now()
   const [name, ...argv] = [...inside, command[0], ...command[1]]
-  const child = spawn(name!, argv, { stdio: 'ignore' })
-  await once(child, 'exit')
-  const ms = performance.now() - from
+  const child = spawn(name!, argv, { stdio: ['ignore', 'ignore', 'pipe'] })
+  let said = ''
+  child.stderr.on('data', (text) => (said += text))
+  await once(child, 'close')
   const got = readFileSync(target)
   rmSync(target)
-  return { whole: got.equals(readFileSync(join(folder, file))), ms }
+  return { whole: got.equals(readFileSync(join(folder, file))), said }
 }
 const overWire = (client: string, file: keyof typeof sizes) => {
   const target = targetFile()
   const command = clients[client]!({ host: address, port: '69', file, target })
   return get(command, file, target, ['ip', 'netns', 'exec', spaces.client])
+}
+/**
+ * When its ACK of the OACK is lost the OACK comes again (RFC 2347), and atftp gives up, whoever the server is. That it
+ * said so is the one failure for which it may try again.
+ */
+async function overLossyWire(client: string, file: keyof typeof sizes): Promise<boolean> {
+  for (let tries = 0; tries < 8; tries++) {
+    const { whole, said } = await overWire(client, file)
+    if (whole || !said.includes('unexpected OACK')) return whole
+  }
+  return false
 }
 
 for (const client of Object.keys(clients))
@@ -155,9 +166,9 @@ for (const percent of [1, 10])
       // They have one address: beyond four at once the queue lets none be silent for long, and a lost packet is silence.
       for (const some of [names.slice(0, 3), names.slice(3)]) {
         const got = await Promise.all(
-          some.map((client) => overWire(client, percent === 1 ? 'medium' : 'border')),
+          some.map((client) => overLossyWire(client, percent === 1 ? 'medium' : 'border')),
         )
-        expect(Object.fromEntries(got.map(({ whole }, i) => [some[i], whole]))).toEqual(
+        expect(Object.fromEntries(got.map((whole, i) => [some[i], whole]))).toEqual(
           Object.fromEntries(some.map((name) => [name, true])),
         )
       }

@@ -119,6 +119,8 @@ test('a client that agreed on 255 s and is gone gives its place back within two 
 test('the timer: a second at first, 200 ms once the round trip is known, doubled by silence, up to what was agreed', () => {
   const first = begin({ blocks: 9, oack: true, window: 1 }, 0)
   expect(retryMs(first)).toBe(1000)
+  const unheard = [0, 1, 2, 3].map((tries) => retryMs({ ...first, tries }))
+  expect(unheard).toEqual([1000, 2000, 4000, 5000]) // longer than the 5 s after which clients repeat a lost ACK
   const [known] = step(first, ack(0))!
   expect(retryMs(known)).toBe(200)
   const [again] = step(known, timeout)!
