@@ -1,18 +1,16 @@
-// A tar stream from the golden client as zstd frames of 4 MiB, each with its content: compressed there and stored as it
-// comes, or compressed here on the thread pool. (nbWorkers stays 0: with workers Node may write a cut frame, node issue 59899.)
+// A tar stream from the golden client as zstd frames of at most 4 MiB, each with its content: compressed there and stored
+// as it comes, or compressed here on the thread pool. (nbWorkers stays 0: with workers Node may write a cut frame, node
+// issue 59899.)
 import { promisify } from 'node:util'
 import { constants, zstdCompress, zstdDecompress } from 'node:zlib'
 import { WireError } from '../../src/fault.ts'
-import { FRAME_BYTES, splitFrames } from '../../src/image/zstd-frames.ts'
+import { FRAME_BYTES, splitFrames, UNPACKED_PIECE } from '../../src/image/zstd-frames.ts'
 
 export type LayerFrame = { zstd: Buffer; content: Buffer }
 
 const compress = promisify(zstdCompress)
 const decompress = promisify(zstdDecompress)
 const AHEAD = 3 // frames in work at once; with two streams that is more than the thread pool has threads
-// Bytes that zstd writes at once. The frames of pzstd then come in one piece, which need not be put together: they hold
-// 2 MiB, and one byte more says that this was all.
-const OUTPUT = (2 << 20) + 1
 
 /** Frames that the golden client has compressed. */
 export function receivedFrames(stream: AsyncIterable<Buffer>): AsyncGenerator<LayerFrame> {
@@ -37,7 +35,7 @@ export async function* soundFrames(stream: AsyncIterable<Buffer>): AsyncGenerato
 
 async function contentOf(zstd: Buffer): Promise<Buffer> {
   try {
-    return await decompress(zstd, { maxOutputLength: FRAME_BYTES, chunkSize: OUTPUT })
+    return await decompress(zstd, { maxOutputLength: FRAME_BYTES, chunkSize: UNPACKED_PIECE })
   } catch (error) {
     throw new WireError(`zstd: ${(error as Error).message}`)
   }

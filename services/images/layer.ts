@@ -5,7 +5,13 @@ import { zstdDecompress } from 'node:zlib'
 import { UserError, WireError } from '../../src/fault.ts'
 import type { TarEntry } from '../../src/image/tar.ts'
 import { BLOCK, MAX_EXTENDED, readTar } from '../../src/image/tar.ts'
-import { FRAME_BYTES, parseSeekTable, SEEK_FOOTER, seekTableLength } from '../../src/image/zstd-frames.ts'
+import {
+  FRAME_BYTES,
+  parseSeekTable,
+  SEEK_FOOTER,
+  seekTableLength,
+  UNPACKED_PIECE,
+} from '../../src/image/zstd-frames.ts'
 
 const decompress = promisify(zstdDecompress)
 export type LayerReader = Awaited<ReturnType<typeof openLayer>>
@@ -44,10 +50,8 @@ export async function openLayer(path: string) {
   async function frameContent(index: number): Promise<Buffer> {
     if (cached?.index === index) return cached.content
     const { start, compressed, content } = frames[index]!
-    const plain = await decompress(await bytesAt(start, compressed), {
-      maxOutputLength: FRAME_BYTES,
-      chunkSize: 1 << 20,
-    })
+    const zstd = await bytesAt(start, compressed)
+    const plain = await decompress(zstd, { maxOutputLength: FRAME_BYTES, chunkSize: UNPACKED_PIECE })
     if (plain.length !== content) throw new WireError(`zstd: frame ${index} holds ${plain.length} bytes`)
     cached = { index, content: plain }
     return plain

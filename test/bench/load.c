@@ -190,16 +190,15 @@ static void sendAck(struct client *c) {
   c->deadline = now() + 1;
 }
 /** RFC 7440: a server that does not know the option leaves it out of its OACK, and then each block is acknowledged. */
-static int agreedWindow(const uint8_t *p, ssize_t n) {
+static int agreedWindow(const uint8_t p[128], ssize_t n) {
   static const char name[] = "windowsize";
-  for (ssize_t i = 2; i + (ssize_t)sizeof name < n; i++)
+  for (ssize_t i = 2; i + (ssize_t)sizeof name < n && i + sizeof name < 127; i++)
     if (!memcmp(p + i, name, sizeof name)) return atoi((const char *)p + i + sizeof name);
   return 1;
 }
 static void receiveTftp(struct client *c) {
   struct sockaddr_in from;
-  uint8_t p[128]; // the blocks' bytes stay in the kernel
-  p[sizeof p - 1] = 0;
+  uint8_t p[128] = { 0 }; // the blocks' bytes stay in the kernel; what is read ends with a 0
   int step = c->step;
   for (int i = 0; i < 64 && c->step == step; i++) {
     socklen_t length = sizeof from;
@@ -210,7 +209,7 @@ static void receiveTftp(struct client *c) {
       c->state = 1, c->window = 1;
     }
     if (p[1] == 5) return fail(c, "tftp error %d: %.40s", p[3], p + 4);
-    if (p[1] == 6) { if (c->block == 0) c->window = agreedWindow(p, n < (ssize_t)sizeof p ? n : (ssize_t)sizeof p - 1), sendAck(c); continue; }
+    if (p[1] == 6) { if (c->block == 0) c->window = agreedWindow(p, n), sendAck(c); continue; }
     if (p[1] != 3) continue;
     int block = p[2] << 8 | p[3];
     if (block != ((c->block + 1) & 0xffff)) {

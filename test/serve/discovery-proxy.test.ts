@@ -41,7 +41,7 @@ const discovered = (): any[] =>
 const codeOn = (text: string) => /adopt (\d{6}) NAME/.exec(text)?.[1]
 
 test('an unknown machine gets its address from the other server, and waits at our screen with that address', () => {
-  // udhcpc cannot tell a proxy's offer, which has no address, from a server's: the boot loader is heard, a system gets the address.
+  // udhcpc cannot tell a proxy's offer, which has no address, from a server's: the loader is heard, a system gets the address.
   machines.n1.dhcp('ipxe')
   const got = machines.n1.dhcp('os')
   expect(got?.ip).toMatch(/^10\.99\.0\.1[6-9]\d$/)
