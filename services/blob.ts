@@ -3,24 +3,13 @@ import { join } from 'node:path'
 import { limitEvents } from './emit.ts'
 import { startBlobServer } from './http/blob.ts'
 import { startRegistry } from './http/registry.ts'
+import { blobFolders } from './images/blob-folders.ts'
 import { openCatalog } from './images/catalog.ts'
-import { openPlaces } from './images/places.ts'
 import { registryToken, runChild } from './process.ts'
 
 runChild(async ({ config }, parent) => {
   const emit = limitEvents(parent.emit)
-  const blobsOf = (folder: string) => join(folder, 'blobs', 'sha256')
-  const own = ['images', 'bootfiles', 'bootonly', 'packed'].map((name) =>
-    blobsOf(join(config.stateDir, name)),
-  )
-  const places = openPlaces(join(config.stateDir, 'images'))
-  // Places may be added while we run; they are looked at when nothing else has the blob.
-  const folders = {
-    *[Symbol.iterator]() {
-      yield* own
-      yield* places.known().map(blobsOf)
-    },
-  }
+  const folders = blobFolders(config.stateDir)
   // A relayed subnet reaches us by the address of another one.
   const addresses = [...new Set(config.networks.map(({ address }) => address))]
   const servers: { close(): Promise<void> }[] = await Promise.all(

@@ -19,6 +19,7 @@ import { type Emit, limitEvents } from './emit.ts'
 import { startBootHttp } from './http/boot.ts'
 import { type Joined, openJoined } from './http/joined.ts'
 import { openPublished } from './http/published.ts'
+import { blobFolders } from './images/blob-folders.ts'
 import { bootfilePath } from './loaders/blobs.ts'
 import { loadBootfiles } from './loaders/build.ts'
 import { goFirst } from './priority.ts'
@@ -34,6 +35,7 @@ type World = {
   /** Whose address it is, as far as DHCP knows. */
   macOf(address: Ipv4): Mac | undefined
   loaders: Map<string, string> // published name -> file
+  folders: Iterable<string> // of blobs
   joined: Joined
   recorder: Recorder
   strangers: ReturnType<typeof openStrangers>
@@ -90,9 +92,9 @@ runChild(async ({ config, coexist, restarted, handed }, parent) => {
     ...{ coexist, restarted, handed },
   })
   const pool = await startPool({ workers: config.tftp.workers, emit })
-  const folder = join(config.stateDir, 'joined')
-  const joined = await openJoined({ folder, blobFolders: blobFolders(config) })
-  const world = { config, emit, nodes, macOf, loaders, joined, recorder, strangers, pool }
+  const folders = blobFolders(config.stateDir)
+  const joined = await openJoined({ folder: join(config.stateDir, 'joined'), blobFolders: folders })
+  const world = { config, emit, nodes, macOf, loaders, folders, joined, recorder, strangers, pool }
   // A relayed subnet reaches us by the address of another one.
   const byAddress = Map.groupBy(config.networks, ({ address }) => address)
   const files = await Promise.all([...byAddress.values()].map(([network]) => serveFiles(network!, world)))
@@ -119,9 +121,6 @@ runChild(async ({ config, coexist, restarted, handed }, parent) => {
   }
 })
 
-const blobFolders = ({ stateDir }: Config) =>
-  ['images', 'bootfiles', 'bootonly'].map((name) => join(stateDir, name, 'blobs', 'sha256'))
-
 /** Published name -> file. */
 const loaderFiles = (loaders: Record<string, BlobRef>, stateDir: string): Map<string, string> =>
   new Map(Object.entries(loaders).map(([name, { digest }]) => [name, bootfilePath(stateDir, digest)]))
@@ -129,7 +128,7 @@ const loaderFiles = (loaders: Record<string, BlobRef>, stateDir: string): Map<st
 /** TFTP and HTTP on the address of a network. */
 async function serveFiles(
   network: Network,
-  { config, emit, nodes, macOf, loaders, joined, recorder, strangers, pool }: World,
+  { config, emit, nodes, macOf, loaders, folders, joined, recorder, strangers, pool }: World,
 ) {
   const { address } = network
   const { http, tftp, stateDir } = config
@@ -137,7 +136,7 @@ async function serveFiles(
     server: serverAddress(network, config),
     nodes: () => strangers.beside(nodes()),
     loaders,
-    blobFolders: blobFolders(config),
+    blobFolders: folders,
     joined,
     macOf,
   })

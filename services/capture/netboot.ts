@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { filesystemsOf } from '../../src/image/disks.ts'
 import type { Probe } from '../../src/image/probe.ts'
 import type { Row } from '../../src/image/rows.ts'
-import type { Arch, BlobRef, ImageVersion } from '../../src/image/version.ts'
+import type { BlobRef, ImageVersion } from '../../src/image/version.ts'
 import type { Stage } from '../images/stage.ts'
 import type { Images } from '../images/store.ts'
 import type { CapturedFiles } from './modules.ts'
@@ -26,28 +26,32 @@ type Needs = {
   base: ImageVersion | undefined
 }
 
-const efiSuffix: Record<Arch, string> = { x86_64: 'x64', aarch64: 'aa64', ppc64le: 'none' }
-
-/** Where distributions keep them, the best first. GRUB: one that can load over the network, then that of the disk. */
-const places = {
-  initrd: ({ release }: Names) => [
-    `boot/initrd.img-${release}`,
-    `boot/initramfs-${release}.img`,
-    `boot/initrd-${release}`,
-    `usr/lib/modules/${release}/initrd`,
-  ],
-  shim: ({ suffix, id, arch }: Names) => [
-    `usr/lib/shim/shim${suffix}.efi.signed`,
-    `usr/share/efi/${arch}/shim.efi`,
-    ...['boot/efi', 'efi'].map((esp) => `${esp}/EFI/${id}/shim${suffix}.efi`),
-  ],
-  grub: ({ suffix, id, arch }: Names) => [
-    `usr/lib/grub/${arch === 'aarch64' ? 'arm64' : arch}-efi-signed/grubnet${suffix}.efi.signed`,
-    `usr/share/efi/${arch}/grub.efi`,
-    ...['boot/efi', 'efi'].map((esp) => `${esp}/EFI/${id}/grub${suffix}.efi`),
-  ],
+/** Where distributions keep their initramfs. */
+const initrdPlaces = (release: string): string[] => [
+  `boot/initrd.img-${release}`,
+  `boot/initramfs-${release}.img`,
+  `boot/initrd-${release}`,
+  `usr/lib/modules/${release}/initrd`,
+]
+/**
+ * Shim and the GRUB that it loads over the network: of Debian and Ubuntu, of SUSE, of all whose GRUB on the disk can do both
+ * (that of Debian cannot).
+ */
+function signedPlaces({ arch, os: { id } }: NetbootFacts): { shim: string; grub: string }[] {
+  if (arch === 'ppc64le') return []
+  const suffix = arch === 'x86_64' ? 'x64' : 'aa64'
+  const platform = arch === 'x86_64' ? 'x86_64-efi' : 'arm64-efi'
+  const ofDebian = `usr/lib/grub/${platform}-signed/grubnet${suffix}.efi.signed`
+  const onDisk = ['boot/efi', 'efi'].map((esp) => `${esp}/EFI/${id}`)
+  return [
+    { shim: `usr/lib/shim/shim${suffix}.efi.signed`, grub: ofDebian },
+    { shim: `usr/share/efi/${arch}/shim.efi`, grub: `usr/share/efi/${arch}/grub.efi` },
+    ...(['debian', 'ubuntu'].includes(id) ? [] : onDisk).map((folder) => ({
+      shim: `${folder}/shim${suffix}.efi`,
+      grub: `${folder}/grub${suffix}.efi`,
+    })),
+  ]
 }
-type Names = { release: string; suffix: string; id: string; arch: Arch }
 
 /** Stages them; those of the version before are taken when nothing has changed that they are made of. */
 export async function netbootFiles({
@@ -86,18 +90,18 @@ export async function netbootFiles({
       readers,
     )
     const store = async (content: Buffer) => refOf(await stage.writeBlob([content]))
-    const names = { release, suffix: efiSuffix[probe.arch], id: probe.os.id, arch: probe.arch }
     const kernel = await store(await readKernel(files, probe.kernelPath))
     const workDir = join(stage.path, 'modules')
     const modules = await store(
       await buildModules({ files, release, loaded: probe.loadedModules, filesystems, workDir }),
     )
-    const others: Pick<Netboot, 'initrd' | 'shim' | 'grub'> = {}
-    for (const name of ['initrd', 'shim', 'grub'] as const) {
-      const content = await firstOf(files, places[name](names))
-      if (content !== undefined) others[name] = await store(content)
+    const initrd = await firstOf(files, initrdPlaces(release))
+    const signed = await signedLoaders(files, probe)
+    return {
+      ...{ kernel, modules, netbootKey },
+      ...(initrd && { initrd: await store(initrd) }),
+      ...(signed && { shim: await store(signed.shim), grub: await store(signed.grub) }),
     }
-    return { kernel, modules, netbootKey, ...others }
   } finally {
     await Promise.all(readers.map((reader) => reader.close()))
   }
@@ -109,6 +113,15 @@ async function firstOf(files: CapturedFiles, paths: string[]): Promise<Buffer | 
   for (const path of paths) {
     const content = await files.read(path)
     if (content !== undefined) return content
+  }
+  return undefined
+}
+
+/** Both or none: a shim takes no other distribution's GRUB. */
+async function signedLoaders(files: CapturedFiles, probe: NetbootFacts) {
+  for (const place of signedPlaces(probe)) {
+    const [shim, grub] = [await files.read(place.shim), await files.read(place.grub)]
+    if (shim && grub) return { shim, grub }
   }
   return undefined
 }

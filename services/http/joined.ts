@@ -11,7 +11,7 @@ import { type Content, fileContent } from './content.ts'
 const MOST_KEPT = 16
 
 /** `folder`: for the joined files alone. `blobFolders`: files named by their hex digest. */
-export async function openJoined({ folder, blobFolders }: { folder: string; blobFolders: string[] }) {
+export async function openJoined({ folder, blobFolders }: { folder: string; blobFolders: Iterable<string> }) {
   let count = 0
   const made = new Map<string, Promise<string | undefined>>()
   await rm(folder, { recursive: true, force: true }).catch(() => {}) // they are written over

@@ -12,7 +12,7 @@ type Needs = {
   server: ServerAddress // of the network that this opener answers
   nodes(): NodeIndex // as it stands now
   loaders: ReadonlyMap<string, string> // published name, as 'boot/grub/x86_64-efi/core.efi' -> where the file is
-  blobFolders: string[] // files named by their hex digest
+  blobFolders: Iterable<string> // files named by their hex digest
   joined: Joined
   macOf?(address: Ipv4): Mac | undefined // leases, neighbour table
 }
@@ -61,7 +61,7 @@ export function openPublished(needs: Needs): Open {
 }
 
 /** From the first folder that has it. */
-async function openBlob(folders: string[], hex: string): Promise<Content | undefined> {
+async function openBlob(folders: Iterable<string>, hex: string): Promise<Content | undefined> {
   for (const folder of folders) {
     const content = await fileContent(join(folder, hex), { contentType: 'application/octet-stream' })
     const digest = `sha256:${hex}` as Digest

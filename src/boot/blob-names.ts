@@ -1,5 +1,6 @@
 // The names that kernels and ramdisks are published by.
 import type { Digest } from '../address.ts'
+import type { SignedArch } from './plan.ts'
 
 export const blobName = (digest: Digest): string => `blobs/sha256/${hexOf(digest)}`
 
@@ -11,5 +12,9 @@ export const joinedName = (files: { name: string }[]): string =>
 
 /** The key of a joined file among the public ones. */
 export const joinedKey = (digests: Digest[]): string => digests.map(hexOf).join('.')
+
+/** `boot/signed/img/3/shimx64.efi`: the names by which shim finds the others in its own folder. */
+export const signedName = (image: string, part: 'shim' | 'grub', arch: SignedArch): string =>
+  `boot/signed/${image.replace(':', '/')}/${part}${arch === 'x86_64' ? 'x64' : 'aa64'}.efi`
 
 const hexOf = (digest: Digest) => digest.slice('sha256:'.length)

@@ -3,6 +3,7 @@ import { type Ipv4, ipv4ToHex, type Mac, macWithDashes } from '../address.ts'
 import { type Client, machineName } from '../dhcp/client.ts'
 import type { Arch } from '../image/version.ts'
 import type { Netboot } from '../node/node.ts'
+import { signedName } from './blob-names.ts'
 import type { BootNode, ServerAddress } from './plan.ts'
 import { planBoot, serverUrl } from './policy.ts'
 
@@ -174,14 +175,22 @@ function byDefault(asking: Asking): Asking {
 function loaderFile(machine: Machine, asking: Asking): FirstLoader {
   const { client, node, server, built } = asking
   const netboot = node.netboot ?? usualNetboot(machine, asking)
-  const file = rows[netboot][machine]
+  const own = netboot === 'shim' ? signedOf(machine, asking) : undefined
+  const file = own ?? rows[netboot][machine]
   if (file === undefined) return none(`netboot=${netboot} is not for ${machine}`)
-  if (!file.endsWith('/') && !built.has(file)) return none(`${file} is not built: ${cureOf(file)}`)
+  if (!own && !file.endsWith('/') && !built.has(file)) return none(`${file} is not built: ${cureOf(file)}`)
   if (client.protocol === 'tftp') return { kind: 'file', file }
   // The signed GRUB has no HTTP, and elilo reads its configuration by PXE alone.
   if (netboot === 'shim' || netboot === 'elilo')
     return none(`netboot=${netboot} is for PXE, not for HTTP boot`)
   return { kind: 'file', file: `${serverUrl(server)}/${file}`, vendorClass: 'HTTPClient' }
+}
+
+/** To install an image under Secure Boot: the shim of its own distribution, which then takes its GRUB and its kernel. */
+function signedOf(machine: Machine, { node, server }: Asking): string | undefined {
+  const { signed, image = '' } = node.deployment ?? {}
+  const isFor = signed && machine === `uefi ${signed.arch}` && planBoot(node, server)?.kind === 'install'
+  return isFor ? signedName(image, 'shim', signed.arch) : undefined
 }
 
 /**
@@ -214,7 +223,7 @@ export function configAfter(file: string, { mac, address }: { mac: Mac; address:
   const dashes = macWithDashes(mac)
   const configs: [RegExp, string][] = [
     [/^boot\/grub\/.*\/core\./, `boot/grub/grub.cfg-01-${dashes}`],
-    [/^boot\/shim\//, `grub/grub.cfg-01-${dashes}`],
+    [/^boot\/(shim|signed)\//, `grub/grub.cfg-01-${dashes}`],
     [/^boot\/ipxe\/.*(kpxe|efi)$/, `boot/ipxe/${dashes}`],
     [/^pxelinux\.0$/, `pxelinux.cfg/01-${dashes}`],
     [/^elilo\.efi$/, `${ipv4ToHex(address)}.conf`],

@@ -1,7 +1,7 @@
 // Which published name means what. There is no file system behind a name: what is not in this table does not exist.
 import type { Digest, Ipv4, Mac } from '../address.ts'
 import { ipv4ToHex, parseMac } from '../address.ts'
-import { joinedKey } from './blob-names.ts'
+import { joinedKey, signedName } from './blob-names.ts'
 import { signedGrubStart } from './grub.ts'
 import type { BootNode, BootPlan, ServerAddress } from './plan.ts'
 import { planBoot, stateBoots } from './policy.ts'
@@ -30,6 +30,7 @@ export type NodeIndex = {
   byName: ReadonlyMap<string, BootNode>
   blobs: ReadonlySet<Digest> // public
   joined: ReadonlyMap<string, Digest[]> // public, by joinedKey
+  signed: ReadonlyMap<string, Digest> // public, by signedName: loaders of images
 }
 
 export function indexNodes(nodes: Iterable<BootNode>): NodeIndex {
@@ -38,18 +39,22 @@ export function indexNodes(nodes: Iterable<BootNode>): NodeIndex {
   const byName = new Map<string, BootNode>()
   const blobs = new Set<Digest>()
   const joined = new Map<string, Digest[]>()
+  const signed = new Map<string, Digest>()
   for (const node of nodes) {
     byName.set(node.name, node)
     for (const mac of node.mac) byMac.set(mac, node)
     if (node.ip) byAddress.set(node.ip, node)
     if (!node.deployment || stateBoots[node.deployment.state] !== 'install') continue
     // Only what an open deployment boots is public: a digest is the capability to fetch its blob.
-    const { kernel, initrds } = node.deployment
+    const { kernel, initrds, image, signed: own } = node.deployment
     for (const { digest } of [kernel, ...initrds]) blobs.add(digest)
     const digests = initrds.map(({ digest }) => digest)
     if (digests.length > 1) joined.set(joinedKey(digests), digests)
+    if (!own) continue
+    for (const part of ['shim', 'grub'] as const)
+      signed.set(signedName(image, part, own.arch), own[part].digest)
   }
-  return { byMac, byAddress, byName, blobs, joined }
+  return { byMac, byAddress, byName, blobs, joined, signed }
 }
 
 /**
@@ -66,6 +71,7 @@ type Row = [form: RegExp, meaning: (match: string, asker: Asker, world: World) =
 const mac = '([0-9a-fA-F]{2}(?:[:-][0-9a-fA-F]{2}){5})'
 const hex = '([0-9A-Fa-f]{1,8})'
 const nodeName = '([A-Za-z0-9][A-Za-z0-9._-]{0,62})'
+const imageFolder = 'boot/signed/[A-Za-z0-9._-]+/[0-9]+/'
 // GRUB's folders: ours, the signed GRUB's, xCAT's; Open Firmware's asks beside its own file first.
 const grub = '(?:(?:boot/)?grub2?/(?:[a-z0-9_-]+/)?)?grub\\.cfg'
 
@@ -111,6 +117,11 @@ const table: Row[] = [
   // The signed GRUB asks for this alone.
   [/^(grub\/grub\.cfg)$/, () => ({ kind: 'fixed', text: signedGrubStart })],
   [new RegExp(`^grub/grub\\.cfg-01-${mac}$`), byMac('signed-grub')],
+  // Red Hat's looks beside itself.
+  [new RegExp(`^${imageFolder}(grub\\.cfg)$`), () => ({ kind: 'fixed', text: signedGrubStart })],
+  [new RegExp(`^${imageFolder}grub\\.cfg-01-${mac}$`), byMac('signed-grub')],
+  [new RegExp(`^${imageFolder}[a-z0-9_-]+/([a-z]+)\\.lst$`), () => ({ kind: 'fixed', text: '' })],
+  [new RegExp(`^(${imageFolder}.+)$`), (name, _, { nodes }) => signedLoader(name, nodes)],
   [new RegExp(`^${grub}-01-${mac}$`), byMac('grub')],
   [new RegExp(`^${grub}-${hex}$`), byHex('grub')],
   [new RegExp(`^(${grub})$`), byAsker('grub')],
@@ -190,6 +201,14 @@ export function resolveName(name: string, asker: Asker, world: World): Meaning |
 
 const loaderOf = (file: string, { loaders }: World): Meaning | undefined =>
   loaders.has(file) ? { kind: 'loader', file } : undefined
+
+/** A name that nobody has is its GRUB's, as it is beside our own shim. */
+function signedLoader(name: string, { signed }: NodeIndex): Meaning | undefined {
+  const folder = name.split('/').slice(0, 4).join('/')
+  const names = /\.efi$/i.test(name) ? [name] : [`${folder}/grubx64.efi`, `${folder}/grubaa64.efi`]
+  const digest = names.map((each) => signed.get(each)).find(Boolean)
+  return digest && { kind: 'blob', digest }
+}
 
 /** Published by one node and no other: by MAC when it is known, else by the node's fixed address. */
 function nodeOf({ address, mac }: Asker, { nodes }: World): BootNode | undefined {

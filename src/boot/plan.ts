@@ -26,8 +26,13 @@ export type BootNode = {
     kernel: BlobRef
     initrds: BlobRef[] // in load order: ramdisk template, modules of the image
     bootOnly?: true // kernel and initrds as given; nothing of ours is in them
+    signed?: SignedLoaders
   }
 }
+
+/** Shim and GRUB of the image itself: they take the kernels that its distribution signed, those of others do not. */
+export type SignedLoaders = { arch: SignedArch; shim: BlobRef; grub: BlobRef }
+export type SignedArch = Exclude<Arch, 'ppc64le'>
 
 /** `version` counts up with each push; a delta applies to exactly `version - 1`. */
 export type Snapshot = { version: number; nodes: BootNode[] }

@@ -57,8 +57,11 @@ function filesOf(payload: Payload) {
     return { kernel, initrds, bootOnly: true as const }
   }
   const { image, ramdisk } = payload
-  return { kernel: image.kernel, initrds: [ramdisk, image.modules] }
+  return { kernel: image.kernel, initrds: [ramdisk, image.modules], ...signedOf(image) }
 }
+
+const signedOf = ({ arch, shim, grub }: ImageVersion) =>
+  shim && grub && arch !== 'ppc64le' ? { signed: { arch, shim, grub } } : {}
 
 /** Consoles as xCAT writes them (the last one named is /dev/console), then the node's own words. */
 function kernelArgs({ serialport, serialspeed, serialflow, kcmdline, addkcmdline }: Node): string[] {

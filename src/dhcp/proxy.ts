@@ -46,7 +46,7 @@ function bootAnswer(kind: 'offer' | 'ack', request: Request, context: Context, c
 
 /** Shim asks the server of the DHCP server's answer for GRUB, and not the one that it came from itself. */
 function shimWarning(file: string, { network }: Context) {
-  if (!file.startsWith('boot/shim/')) return {}
+  if (!/^boot\/(shim|signed)\//.test(file)) return {}
   const need = `shim loads GRUB from the next-server of the other DHCP server: that must be ${network.address}`
   return { warning: `Secure Boot beside another DHCP server: ${need}` }
 }

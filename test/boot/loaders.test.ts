@@ -3,12 +3,13 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { parseMac } from '../../src/address.ts'
 import { type FirstLoader, loaderFiles, ownLoaders, planFirstLoader } from '../../src/boot/loaders.ts'
+import type { BootNode } from '../../src/boot/plan.ts'
 import { type Client, clientOf } from '../../src/dhcp/client.ts'
 import { decodeOptions } from '../../src/dhcp/options.ts'
 import { parsePacket } from '../../src/dhcp/packet.ts'
 import { type Netboot, netboots } from '../../src/node/node.ts'
 import { capture, captureNames } from '../dhcp/captures.ts'
-import { deployment, node, server } from './nodes.ts'
+import { deployment, digest, node, server } from './nodes.ts'
 
 const mac = parseMac('52:54:00:77:00:11')
 const built: ReadonlySet<string> = new Set([
@@ -107,6 +108,34 @@ for (const netboot of ['none', ...netboots] as const)
       expect(brief(ask(client, netboot, false))).toBe(ownDisk(netboot, name as Name))
     })
   }
+
+test('shim of the image that is installed, for its processor; else our own', () => {
+  const blob = { digest: digest('5'), bytes: 1 }
+  const signed = { arch: 'x86_64' as const, shim: blob, grub: blob }
+  const first = (
+    client: Client,
+    more: Partial<NonNullable<BootNode['deployment']>>,
+    netboot: Netboot = 'shim',
+  ) =>
+    brief(
+      planFirstLoader({
+        ...{
+          client,
+          mac,
+          server,
+          built: new Set([...built].filter((name) => more.bootOnly || name !== shim)),
+        },
+        node: node({ netboot, deployment: { ...deployment('armed'), signed, ...more } }),
+      }),
+    )
+  expect(first(clients.UEFI, {})).toBe('boot/signed/img/3/shimx64.efi')
+  expect(first(clients['iPXE UEFI'], {})).toBe('boot/signed/img/3/shimx64.efi')
+  expect(first(clients.arm64, {})).toBe('boot/shim/aarch64/shimaa64.efi')
+  expect(first(clients['UEFI HTTP'], {})).toBe('none')
+  expect(first(clients.UEFI, {}, 'grub2')).toBe(uefi)
+  expect(first(clients.UEFI, { bootOnly: true })).toBe(shim)
+  expect(first(clients.UEFI, { state: 'booted', bootOnly: true })).toBe(shim)
+})
 
 test('only HTTP boot gets a vendor class, and its port when it is not 80', () => {
   const asking = { mac, node: node({ deployment: deployment('armed') }), built }

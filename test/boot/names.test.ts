@@ -5,7 +5,7 @@ import { loaderFiles } from '../../src/boot/loaders.ts'
 import { type Asker, indexNodes, normalizeName, resolveName, type World } from '../../src/boot/names.ts'
 import { planBoot } from '../../src/boot/policy.ts'
 import { renderText } from '../../src/boot/text.ts'
-import { deployment, node, server } from './nodes.ts'
+import { deployment, digest, node, server } from './nodes.ts'
 
 const one = node({ ip: '10.77.0.11' as Ipv4, deployment: deployment('armed') })
 const two = node({ name: 'n2' as NodeName, mac: ['52:54:00:77:00:12' as Mac], offline: true })
@@ -20,8 +20,22 @@ const petit = node({
   netboot: 'petitboot',
   deployment: deployment('armed'),
 })
+const ownSigned = (arch: 'x86_64' | 'aarch64') => ({
+  signed: { arch, shim: { digest: digest('5'), bytes: 1 }, grub: { digest: digest('6'), bytes: 1 } },
+})
+const secure = node({
+  name: 's1' as NodeName,
+  mac: ['52:54:00:77:00:15' as Mac],
+  netboot: 'shim',
+  deployment: { ...deployment('armed'), image: 'el9:12', ...ownSigned('x86_64') },
+})
+const installed = node({
+  name: 's2' as NodeName,
+  mac: ['52:54:00:77:00:16' as Mac],
+  deployment: { ...deployment('booted'), image: 'old:1', ...ownSigned('aarch64') },
+})
 const world: World = {
-  nodes: indexNodes([one, two, done, petit]),
+  nodes: indexNodes([one, two, done, petit, secure, installed]),
   loaders: new Set([...Object.values(loaderFiles).flatMap(Object.keys), 'elilo.efi']),
   server,
 }
@@ -161,6 +175,20 @@ const rules: Record<string, Case[]> = {
   'shim misled by its firmware (a Dell asks for "loader/?USB"): the usual second stage': [
     ['boot/shim/x86_64/loader/\ufffdUSB', file('boot/shim/x86_64/grubx64.efi')],
     ['boot/shim/aarch64/\ufffd', file('boot/shim/aarch64/grubaa64.efi')],
+  ],
+  'shim and GRUB of the image that is being installed, and of no other': [
+    ['boot/signed/el9/12/shimx64.efi', { kind: 'blob', digest: digest('5') }],
+    ['boot/signed/el9/12/grubx64.efi', { kind: 'blob', digest: digest('6') }],
+    ['boot/signed/el9/12/loader/\ufffdUSB', { kind: 'blob', digest: digest('6') }],
+    ['boot/signed/el9/12/revocations.efi', undefined],
+    ['boot/signed/el9/12/grubaa64.efi', undefined],
+    ['boot/signed/el9/11/shimx64.efi', undefined],
+    ['boot/signed/old/1/shimaa64.efi', undefined],
+  ],
+  "Red Hat's GRUB asks beside itself": [
+    ['boot/signed/el9/12/grub.cfg-01-52-54-00-77-00-15', { ...signed, node: secure }],
+    ['boot/signed/el9/12/grub.cfg', { kind: 'fixed', text: expect.stringMatching(/net_default_mac/) }],
+    ['boot/signed/el9/12/x86_64-efi/command.lst', empty],
   ],
   'kernels and ramdisks by digest; several ramdisks as one file': [
     [`blobs/sha256/${hex}`, { kind: 'blob', digest: `sha256:${hex}` }],

@@ -17,7 +17,16 @@ import {
   renderCompareLine,
 } from '../../src/image/compare-line.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
-import { goldenNeeds, goldenScripts, makeTree, probeAnswer, release, startSshd } from './golden.ts'
+import {
+  goldenNeeds,
+  goldenScripts,
+  makeTree,
+  probeAnswer,
+  release,
+  shim,
+  signedGrub,
+  startSshd,
+} from './golden.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'sysclone-capture-'))
 const tree = join(dir, 'tree')
@@ -153,6 +162,11 @@ for (const [where, compress] of [
       const layer = await images.openLayer(images.blobPath(version.layers[big.layer]!.digest))
       const content = await layer.readFile(big.offset, 1 << 30).finally(layer.close)
       expect(content.equals(readFileSync(join(tree, 'usr/bin/tool')))).toBe(true)
+    })
+
+    test('the loaders that its distribution has signed are there', () => {
+      const text = (blob = version.kernel) => readFileSync(images.blobPath(blob.digest), 'utf8')
+      expect([text(version.shim), text(version.grub)]).toEqual([shim, signedGrub])
     })
 
     test('kernel and modules are there for the ramdisk', () => {

@@ -10,6 +10,8 @@ import { type CaptureScripts, captureScripts } from '../../services/capture/scri
 import { parseImageName } from '../../src/address.ts'
 
 export const release = '6.1.0-fixture'
+export const shim = 'MZ shim that Debian signed'
+export const signedGrub = 'MZ GRUB for the network'
 const run = (command: string, ...args: string[]) =>
   execFileSync(command, args, { stdio: ['ignore', 'pipe', 'inherit'] })
 
@@ -60,6 +62,8 @@ export function makeTree(root: string) {
   run('mknod', join(root, 'var/loop'), 'b', '259', '300')
   run('chown', '1000:3000000', join(root, 'usr/share/empty'))
   run('setcap', 'cap_net_raw+ep', join(root, 'usr/share/noise'))
+  file('usr/lib/shim/shimx64.efi.signed', shim)
+  file('usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed', signedGrub)
   file(`boot/vmlinuz-${release}`, Buffer.alloc(70_000, 'kernel'))
   makeModules(root)
   run('touch', '-d', '2001-02-03 04:05:06.123456789', join(root, 'usr/share/noise'))

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, w
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import { makeTree } from '../capture/golden.ts'
+import { makeTree, shim, signedGrub } from '../capture/golden.ts'
 import { tarOf } from '../images/layered.ts'
 import { addresses, mac, openWorld, until, type World } from './world.ts'
 
@@ -112,11 +112,35 @@ test('a place of its own: listed, served, checked, removed', () => {
   expect(said('lsdef', '-t', 'osimage', 'placed', '-i', 'rootimgdir').out).toContain(
     `rootimgdir=${at('place')}`,
   )
-  const [name] = blobs(at('place'))
-  rmSync(join(world.stateDir, 'images/blobs/sha256', name!), { force: true }) // only the place has it now
-  const answer = world.curl(addresses.n1, `http://${addresses.server}:8081/blobs/sha256/${name}`, '-I')
-  expect(answer.status).toBe(200)
-  run('cp', join(at('place'), 'blobs/sha256', name!), join(world.stateDir, 'images/blobs/sha256', name!))
+  said(
+    'mkdef',
+    '-t',
+    'node',
+    '-o',
+    'secure',
+    'mac=52:54:00:99:00:66',
+    `ip=${addresses.thief}`,
+    'netboot=shim',
+  )
+  expect(said('nodeset', 'secure', 'osimage=placed').code).toBe(0)
+  const own = join(world.stateDir, 'images/blobs')
+  run('mv', own, `${own}.away`) // only the place has it now
+  try {
+    for (const name of blobs(at('place'))) {
+      const answer = world.curl(addresses.n1, `http://${addresses.server}:8081/blobs/sha256/${name}`, '-I')
+      expect(answer.status).toBe(200)
+    }
+    const body = (path: string) => world.curl(addresses.thief, path).body
+    const [kernel] = /blobs\/sha256\/[0-9a-f]{64}/.exec(body('/grub/grub.cfg-01-52:54:00:99:00:66'))!
+    expect(body(`/${kernel}`)).toBe('kernel'.repeat(12_000).slice(0, 70_000))
+    expect(body('/boot/signed/placed/1/shimx64.efi')).toBe(shim)
+    expect(body('/boot/signed/placed/1/grubx64.efi')).toBe(signedGrub)
+  } finally {
+    run('mv', `${own}.away`, own)
+  }
+  said('nodeset', 'secure', 'boot')
+  expect(world.curl(addresses.thief, '/boot/signed/placed/1/shimx64.efi').status).toBe(404)
+  expect(said('rmdef', '-t', 'node', 'secure').code).toBe(0)
   expect(said('fsck').out).toMatch(/sound: \d+ blobs of 7 versions/)
   expect(said('rmimage', 'placed').out).toMatch(/^placed: removed/)
   expect(blobs(at('place'))).toEqual([])
