@@ -8,6 +8,7 @@ import type { Firmware } from '../../services/lab/machine.ts'
 import { bridge, serverAddress, subnet } from '../../services/lab/network.ts'
 import { readConsole } from '../../services/lab/serial.ts'
 import { openSite, type Site, until } from '../../services/lab/site.ts'
+import { buildLoaders } from './loaders.ts'
 import { ensureTestSystem } from './report/ramdisk.ts'
 
 const abort = new AbortController()
@@ -36,6 +37,7 @@ beforeAll(async () => {
   const receiver = join(import.meta.dirname, 'report/receiver.ts')
   const argv = [process.execPath, '--disable-warning=ExperimentalWarning', receiver, '9000']
   reports = await site.startOther('reports', site.network.inside(argv))
+  await buildLoaders(site, ['x86_64'])
   await site.startServer(`stateDir: ${join(site.work, 'state')}
 networks:
   - { interface: ${bridge}, subnet: ${subnet}, address: ${serverAddress}, pool: 10.77.0.200-10.77.0.209, discovery: hold }

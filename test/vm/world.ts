@@ -10,6 +10,7 @@ import { bridge, serverAddress, subnet } from '../../services/lab/network.ts'
 import { readConsole } from '../../services/lab/serial.ts'
 import { openSite, type Site, until } from '../../services/lab/site.ts'
 import { ensureSigned, makeTestDisk, recorded } from './disk.ts'
+import { buildLoaders } from './loaders.ts'
 import { ensureTestSystem, type Processor } from './report/ramdisk.ts'
 
 export type Row = {
@@ -80,7 +81,7 @@ async function furnish(site: Site) {
   const { network, work, signal } = site
   const receiver = [process.execPath, '--disable-warning=ExperimentalWarning', receiverFile, reportPort]
   const reports = await site.startOther('reports', network.inside(receiver))
-  await buildLoaders(site, ['aarch64', 'ppc64le'])
+  await buildLoaders(site, ['x86_64', 'aarch64', 'ppc64le'])
   await startForeignDhcp(site)
   await startRelay(site)
   await site.startOther('packets', network.inside(recordPackets(join(work, 'packets.pcap'))))
@@ -214,12 +215,6 @@ api: { socket: ${socket} }
 }
 
 const macOf = (number: number) => `52:54:00:77:00:${number.toString(16)}`
-
-/** Those of other processors than the server's own are built when a person says so. */
-async function buildLoaders(site: Site, archs: Processor[]) {
-  for (const arch of archs)
-    await site.sysclone('bootfiles', 'build', arch, '--state-dir', join(site.work, 'state'))
-}
 
 /** A DHCP server that is not ours and knows nothing of netboot. */
 async function startForeignDhcp({ network, work, startOther }: Site) {
