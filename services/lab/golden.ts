@@ -1,4 +1,4 @@
-// The golden client of the lab: a small Debian with kernel, sshd and both GRUBs on one disk that boots by BIOS and by
+// The golden client of the lab: a small Debian with kernel, sshd and all its GRUBs on one disk that boots by BIOS and by
 // UEFI. Made of plain files: no loop device, no mount, and no vfat in the host's kernel.
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import {
@@ -34,6 +34,8 @@ const packages = [
   'iproute2',
   'grub-pc-bin',
   'grub-efi-amd64-bin',
+  'grub-efi-amd64-signed',
+  'shim-signed',
   'grub2-common',
   'efibootmgr',
   'e2fsprogs',

@@ -1,14 +1,17 @@
-// A golden client in QEMU is captured, changed and captured again; a blank machine installed from the second version is
-// what the golden client is now.
+// A golden client in QEMU is looked at, captured, changed, and captured again while a command holds it still. The second
+// version, carried to another place as an archive, is installed on a blank machine with Secure Boot by the image's own shim
+// and GRUB: it is what the golden client is now.
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { demoSettings } from '../../services/cli/lab.ts'
 import type { Lab } from '../../services/lab/lab.ts'
 import { openLab } from '../../services/lab/lab.ts'
 import { until } from '../../services/lab/site.ts'
+import { buildLoaders } from './loaders.ts'
 
 const abort = new AbortController()
 const golden = { name: 'golden', mac: '52:54:00:77:00:0a', ip: '10.77.0.10' }
-const clone = { name: 'n1', firmware: 'uefi', mac: '52:54:00:77:00:12', ip: '10.77.0.12' } as const
+const clone = { name: 'n1', firmware: 'uefi-secure', mac: '52:54:00:77:00:12', ip: '10.77.0.12' } as const
 const say = (line: string) => process.stderr.write(`  ${line}\n`)
 const wait = { limitMs: 20 * 60_000, everyMs: 1000, signal: abort.signal }
 
@@ -29,10 +32,15 @@ rm -r /usr/local/delta/was-folder; echo now > /usr/local/delta/was-folder; mv f8
 `
 let lab: Lab
 let found: {
+  check: string
   first: string
   second: string
+  carried: string[]
   golden: string
   clone: string
+  held: { golden: string; clone: string }
+  secureBoot: string
+  boots: string
   layers: { bytes: number; superseded?: object }[]
 }
 
@@ -40,6 +48,7 @@ beforeAll(async () => {
   lab = await openLab({ ...demoSettings(), say, signal: abort.signal })
   const ssh = (machine: { name: string; ip: string }, script: string) =>
     until(`${machine.name} answers ssh`, wait, () => lab.ssh(machine.name, machine.ip, script))
+  await buildLoaders(lab, ['x86_64'])
   await lab.startServer()
   const machine = await lab.goldenMachine(golden.mac)
   await lab.sysclone(
@@ -54,10 +63,13 @@ beforeAll(async () => {
   )
   await machine.powerOn('disk')
   await ssh(golden, prepare)
-  const capture = async () => (await lab.ask(['imgcapture', golden.name, '-o', 'img'])).stdout
+  const capture = async (...more: string[]) =>
+    (await lab.ask(['imgcapture', golden.name, '-o', 'img', ...more])).stdout
+  const check = await capture('--check')
   const first = await capture()
   await ssh(golden, change)
-  const second = await capture()
+  const second = await capture(...['--freeze', 'touch /srv/frozen', '--thaw', 'mv /srv/frozen /srv/thawed'])
+  const held = await ssh(golden, 'ls /srv')
   const told = await ssh(golden, tell)
   await machine.powerOff()
 
@@ -71,8 +83,11 @@ beforeAll(async () => {
     `ip=${clone.ip}`,
     'serialport=0',
     'serialspeed=115200',
+    'netboot=shim',
   )
-  await lab.sysclone('nodeset', clone.name, 'osimage=img:2')
+  const { stdout } = await lab.ask(['lsimage', 'img:2', '-l', '--json'])
+  const carried = await carry('img:2', 'moved')
+  await lab.sysclone('nodeset', clone.name, 'osimage=moved')
   const blank = await lab.machine({ ...clone, diskBytes: 4 * 1024 ** 3 })
   await blank.powerOn('network')
   await until('the clone has booted', wait, async () => {
@@ -81,12 +96,62 @@ beforeAll(async () => {
     if (/failed|held|expired/.test(stdout)) throw new Error(lab.lastSaidOf(clone.name))
     return /status=booted/.test(stdout) ? true : undefined
   })
-  const { stdout } = await lab.ask(['lsimage', 'img:2', '-l', '--json'])
-  found = { first, second, golden: told, clone: await ssh(clone, tell), layers: JSON.parse(stdout)[0].layers }
+  found = {
+    ...{ check, first, second, carried, golden: told, clone: await ssh(clone, tell) },
+    held: { golden: held, clone: await ssh(clone, 'ls /srv') },
+    secureBoot: await ssh(clone, 'od -An -tu1 -j4 /sys/firmware/efi/efivars/SecureBoot-*; efibootmgr -v'),
+    boots: await bootsOf(clone.name),
+    layers: JSON.parse(stdout)[0].layers,
+  }
 })
+/** What it got in each of its boots, the first one first. */
+async function bootsOf(node: string): Promise<string> {
+  const boots = []
+  for (const number of ['-1', '-2', '-3']) boots.push(await lab.ask(['explain', node, '--boot', number]))
+  return boots
+    .filter(({ code }) => code === 0)
+    .map(({ stdout }) => stdout)
+    .reverse()
+    .join('')
+}
+/** As an archive into another place; then it is gone from where it was. */
+async function carry(version: string, name: string): Promise<string[]> {
+  const archive = join(lab.work, 'carried.tar')
+  await lab.sysclone('imgexport', version, archive)
+  await lab.sysclone('imgimport', archive, name, '-l', join(lab.work, 'place'))
+  const digest = async (image: string) =>
+    JSON.parse((await lab.ask(['lsimage', image, '--json'])).stdout)[0].digest
+  const digests = [await digest(version), await digest(name)]
+  await lab.sysclone('rmimage', version.split(':')[0]!)
+  return digests
+}
 afterAll(async () => {
   await lab?.close(found === undefined)
   abort.abort(new Error('the test run ended'))
+})
+
+test('the look at it names what would be left out, made anew and kept, and captures nothing', () => {
+  expect(found.check).toMatch(/machine-id.*regenerate/)
+  expect(found.check).toMatch(/ssh-host-keys.*regenerate/)
+  expect(found.first).toContain('captured as img:1')
+})
+
+test('it was held still for the copy alone', () => {
+  expect(found.held.golden.split('\n')).toEqual(expect.arrayContaining(['delta', 'thawed']))
+  expect(found.held.clone).toBe(found.held.golden.replace('thawed', 'frozen'))
+})
+
+test('as an archive in another place it is the very same version', () => {
+  expect(found.carried[0]).toMatch(/^sha256:/)
+  expect(found.carried[1]).toBe(found.carried[0])
+})
+
+test('the clone was installed with Secure Boot on, by the shim and the GRUB of the image, and runs with it', () => {
+  const at = ['shimx64.efi', 'grubx64.efi'].map((name) => found.boots.indexOf(`boot/signed/moved/1/${name}`))
+  expect(at[0]).toBeGreaterThan(0)
+  expect(at[1]).toBeGreaterThan(at[0]!)
+  expect(found.secureBoot).toMatch(/^ +1\n/)
+  expect(found.secureBoot).toMatch(/\\EFI\\debian\\shimx64\.efi/i)
 })
 
 test('the second version is the layers of the first and a small one', () => {
