@@ -77,6 +77,7 @@ _sysclone() {
     for ((i = at; i < COMP_CWORD; i++)); do
         [ "\${COMP_WORDS[i]}" = -t ] && [ $((i + 1)) -lt "$COMP_CWORD" ] && type=\${COMP_WORDS[i+1]}
     done
+    [ "$command" = imgcapture ] && type=node # its -t is the kind of image
     # bash takes "attr=value" for three words.
     if [ "$cur" = "=" ] || [ "$prev" = "=" ]; then
         local attribute=$prev

@@ -480,4 +480,7 @@ test('bash completes commands, options, types, attributes and names', async () =
   expect(await complete('lsdef', 'n1,n')).toBe('n1,n1 n1,n2 n1,n3')
   expect(await complete('sysclone', 'nodeset', 'n1', 'osimage', '=', 'i')).toBe('img')
   expect(await complete('sysclone', 'nodeset', 'co')).toBe('compute')
+  expect(await complete('imgcapture', 'n1', '-t', '')).toBe('sysclone diskless')
+  expect(await complete('imgcapture', '-t', 'diskless', 'n')).toBe('n1 n2 n3')
+  expect(await complete('imgcapture', '-t', 'diskless', 'n1', '-o', 'i')).toBe('img')
 })
