@@ -2,9 +2,8 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, linkSync, mkdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { CaptureNeeds } from '../../services/capture/capture.ts'
 import { type CaptureScripts, captureScripts } from '../../services/capture/scripts.ts'
 import { parseImageName } from '../../src/address.ts'
@@ -161,10 +160,13 @@ export async function startSshd(dir: string, more: Record<string, string> = {}, 
   const [command, ...args] = [...inside, '/usr/sbin/sshd', '-D', '-e', '-f', join(dir, 'config')]
   const sshd = spawn(command!, args, { stdio: ['ignore', 'ignore', 'pipe'] })
   let said = ''
-  sshd.stderr.on('data', (chunk) => {
-    said += chunk
+  await new Promise<void>((resolve, reject) => {
+    sshd.stderr.on('data', (chunk) => {
+      said += chunk
+      if (said.includes('Server listening on')) resolve()
+    })
+    sshd.once('close', () => reject(new Error(`sshd ended: ${said}`)))
   })
-  await answering(port)
   const hostKey = run('ssh-keygen', '-lf', join(dir, 'host.pub')).toString().split(' ')[1]!
   const close = async () => {
     const gone = once(sshd, 'close')
@@ -182,18 +184,27 @@ export async function freePort(): Promise<number> {
   return port
 }
 
-async function answering(port: number) {
-  for (let i = 0; i < 100; i++) {
-    const socket = connect(port, '127.0.0.1')
-    const up = await once(socket, 'data').then(
-      () => true,
-      () => false,
-    )
-    socket.destroy()
-    if (up) return
-    await sleep(50)
-  }
-  throw new Error('sshd does not answer')
+/**
+ * For ForceCommand: sshd then seems to run on a machine whose root is `tree`. The probe gets the fixed answer, as this
+ * machine's own disks are no part of a test; all other scripts run as they are, with `tree` where they are told `/`.
+ */
+export function asMachine(dir: string, tree: string, answer: string): string {
+  const [command, probe] = [join(dir, 'command'), join(dir, 'probe')]
+  writeFileSync(probe, probeScript(answer))
+  const lines = [
+    '#!/bin/bash',
+    'length=${SSH_ORIGINAL_COMMAND##*head -c }; length=${length%%)*}',
+    'script=$(head -c "$length"; echo x); script=${script%x}',
+    'case $script in',
+    // As long as what it stands for.
+    `  *'# probe.sh '*) printf -v script '%-*s' "$length" "$(cat ${probe})"$'\\n'; fill() { cat; } ;;`,
+    `  *'# hold.sh '*) fill() { sed -u 's|^root /$|root ${tree}|'; } ;;`,
+    `  *) fill() { IFS= read -r root; [ "$root" = / ] && root=${tree}; printf '%s\\n' "$root"; cat; } ;;`,
+    'esac',
+    'exec bash -c "$SSH_ORIGINAL_COMMAND" < <(printf %s "$script"; fill)',
+  ]
+  writeFileSync(command, lines.map((line) => `${line}\n`).join(''), { mode: 0o755 })
+  return command
 }
 
 /** The answer of probe.sh on a machine with such a tree: one GPT disk with bios_grub, ESP and an ext4 root. */
