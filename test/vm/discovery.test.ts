@@ -12,7 +12,7 @@ import { buildLoaders } from './loaders.ts'
 import { ensureTestSystem } from './report/ramdisk.ts'
 
 const abort = new AbortController()
-const limitMs = 5 * 60_000
+const limitMs = 15 * 60_000 // ends what hangs: shim asks for its GRUB 512 bytes at a time, slow on a busy machine
 let site: Site
 let reports: string
 let failed = true
