@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import type { UserError } from '../../src/fault.ts'
 import type { CaptureReport } from '../../src/image/capture-report.ts'
-import { renderCaptureReport } from '../../src/image/capture-report.ts'
+import { renderCaptureReport } from '../../src/image/report-text.ts'
 import { type Needs, type Shared, serverCommand } from './needs.ts'
 import { tableOf } from './table.ts'
 

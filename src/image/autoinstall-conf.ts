@@ -8,7 +8,7 @@
 //   </config>
 import { UserError } from '../fault.ts'
 import { type Element, parseXml } from '../xml.ts'
-import type { Disk, Partition } from './disks.ts'
+import type { Disk, Partition } from './disk-layout.ts'
 import type { LayoutFile } from './layout-file.ts'
 import { filesystemUuid } from './layout-file.ts'
 

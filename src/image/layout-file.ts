@@ -15,7 +15,7 @@ import { Type } from 'typebox'
 import { faultAt, type Key, type Place, valueAt } from '../config-place.ts'
 import type { Fault } from '../fault.ts'
 import { readYaml } from '../yaml-file.ts'
-import type { Disk, DiskLayout, Partition } from './disks.ts'
+import type { Disk, DiskLayout, Partition } from './disk-layout.ts'
 import { planFstabOf } from './layout-fstab.ts'
 
 export type LayoutFile = {

@@ -1,5 +1,5 @@
 // An fstab for disks that nobody has written one for: by UUID, parents before what is mounted in them.
-import type { Disk } from './disks.ts'
+import type { Disk } from './disk-layout.ts'
 
 /** @param options by mount point; without an entry the usual ones */
 export function planFstabOf(disks: readonly Disk[], options: ReadonlyMap<string, string>): string {

@@ -7,7 +7,7 @@ import { Value } from 'typebox/value'
 import type { Digest, ImageName } from '../address.ts'
 import { parseDigest } from '../address.ts'
 import { WireError } from '../fault.ts'
-import { parseLayout, renderLayout } from './disks.ts'
+import { parseLayout, renderLayout } from './disk-layout.ts'
 import { parseFacts, renderFacts } from './golden-facts.ts'
 import type { BlobRef, ImageVersion, Layer } from './version.ts'
 

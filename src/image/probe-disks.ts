@@ -12,7 +12,7 @@ import type {
   Partition,
   Subvolume,
   SwapFile,
-} from './disks.ts'
+} from './disk-layout.ts'
 import { volumePath } from './disks.ts'
 import { detailsOf, subvolumesOf } from './probe-filesystem.ts'
 import { type Lvm, readLvm, type VolumeFound } from './probe-lvm.ts'

@@ -1,5 +1,5 @@
 // What tools say of a file system: what a new one would be made with.
-import type { Filesystem, Subvolume } from './disks.ts'
+import type { Filesystem, Subvolume } from './disk-layout.ts'
 import { type Block, type Said, toolSaid } from './probe-said.ts'
 
 type Details = Pick<Filesystem, 'features' | 'settings' | 'devices'>

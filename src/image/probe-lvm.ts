@@ -3,7 +3,7 @@ import type { Static, TSchema } from 'typebox'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { WireError } from '../fault.ts'
-import type { LogicalVolume, VolumeGroup } from './disks.ts'
+import type { LogicalVolume, VolumeGroup } from './disk-layout.ts'
 import { type Said, toolSaid } from './probe-said.ts'
 
 const rowText = Type.String({ maxLength: 65_536 })

@@ -1,7 +1,7 @@
 // What bootfiles/capture/probe.sh says of a golden client, read and judged before anything is captured.
 import { UserError } from '../fault.ts'
 import { bytewise } from './compare-line.ts'
-import type { DiskLayout } from './disks.ts'
+import type { DiskLayout } from './disk-layout.ts'
 import { type GoldenFacts, readFacts } from './golden-facts.ts'
 import { readDisks, type StaysOut } from './probe-disks.ts'
 import { decode, parseSaid, type Said, toolSaid } from './probe-said.ts'

@@ -1,6 +1,6 @@
 // An image version: what was captured, from what machine, and the blobs that hold it. Immutable.
 import type { Digest, ImageName } from '../address.ts'
-import type { DiskLayout } from './disks.ts'
+import type { DiskLayout } from './disk-layout.ts'
 import type { GoldenFacts } from './golden-facts.ts'
 
 export type Arch = 'x86_64' | 'aarch64' | 'ppc64le'

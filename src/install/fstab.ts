@@ -1,6 +1,6 @@
 // The fstab of a clone: the golden client's, word for word, where its disks are named in a way that holds on every
 // machine. File systems keep their UUIDs, so most lines stay as they are.
-import type { Disk, DiskLayout, Partition } from '../image/disks.ts'
+import type { Disk, DiskLayout, Partition } from '../image/disk-layout.ts'
 import { partitionPath } from '../image/disks.ts'
 
 /** The lines of the clone's fstab. */

@@ -1,7 +1,7 @@
 // Fits the golden client's disk onto a target's: which disk, and where each partition lies on it.
 // Looks only; a layout that cannot be made is refused here, before anything on the target is touched.
 import { UserError } from '../fault.ts'
-import type { Disk, DiskLayout, Filesystem, Partition } from '../image/disks.ts'
+import type { Disk, DiskLayout, Filesystem, Partition } from '../image/disk-layout.ts'
 import { partitionPath } from '../image/disks.ts'
 import type { DiskFacts, NodeFacts } from './protocol.ts'
 

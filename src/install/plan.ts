@@ -7,7 +7,7 @@
 //   esp UUID PATH                   fstab LINE                      hostkey TYPE           bytes TARBYTES
 //   scrub NAME RULE                 swapfile BYTES PATH
 import { UserError } from '../fault.ts'
-import type { Filesystem } from '../image/disks.ts'
+import type { Filesystem } from '../image/disk-layout.ts'
 import { parseRules, type ScrubName } from '../image/scrub.ts'
 import type { BlobRef, ImageVersion, Layer } from '../image/version.ts'
 import { versionName } from '../image/version.ts'

@@ -2,16 +2,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { WireError } from '../../src/fault.ts'
-import type { Held, LogicalVolume, Partition } from '../../src/image/disks.ts'
-import {
-  type DiskLayout,
-  devicesOf,
-  filesystemsOf,
-  notDeployable,
-  parseLayout,
-  renderLayout,
-  volumePath,
-} from '../../src/image/disks.ts'
+import type { Held, LogicalVolume, Partition } from '../../src/image/disk-layout.ts'
+import { type DiskLayout, parseLayout, renderLayout } from '../../src/image/disk-layout.ts'
+import { devicesOf, filesystemsOf, notDeployable, volumePath } from '../../src/image/disks.ts'
 
 const word = fc.string({ maxLength: 30 })
 const count = fc.nat()

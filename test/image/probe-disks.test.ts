@@ -3,8 +3,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import type { DiskLayout } from '../../src/image/disks.ts'
-import { devicesOf, notDeployable, parseLayout, renderLayout } from '../../src/image/disks.ts'
+import type { DiskLayout } from '../../src/image/disk-layout.ts'
+import { parseLayout, renderLayout } from '../../src/image/disk-layout.ts'
+import { devicesOf, notDeployable } from '../../src/image/disks.ts'
 import { parseProbe, readProbe } from '../../src/image/probe.ts'
 
 const folder = join(import.meta.dirname, '../fixtures/capture/probes')

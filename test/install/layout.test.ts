@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { Disk, DiskLayout, Partition } from '../../src/image/disks.ts'
+import type { Disk, DiskLayout, Partition } from '../../src/image/disk-layout.ts'
 import { partitionPath } from '../../src/image/disks.ts'
 import { chooseDisk, planLayout } from '../../src/install/layout.ts'
 import {

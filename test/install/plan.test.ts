@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import type { Digest } from '../../src/address.ts'
-import type { Disk } from '../../src/image/disks.ts'
+import type { Disk } from '../../src/image/disk-layout.ts'
 import { planFstab } from '../../src/install/fstab.ts'
 import { planInstall } from '../../src/install/plan.ts'
 import {

@@ -1,7 +1,7 @@
 // A captured machine as the store gives it: one GPT disk that boots both ways, Debian on ext4.
 import type { Digest, ImageName } from '../../src/address.ts'
 import { parseMac, parseNodeName } from '../../src/address.ts'
-import type { Disk, Partition } from '../../src/image/disks.ts'
+import type { Disk, Partition } from '../../src/image/disk-layout.ts'
 import type { ImageVersion, Layer } from '../../src/image/version.ts'
 import type { DiskFacts, NodeFacts } from '../../src/install/protocol.ts'
 import type { Node } from '../../src/node/node.ts'
