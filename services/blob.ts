@@ -2,9 +2,7 @@
 import { join } from 'node:path'
 import { limitEvents } from './emit.ts'
 import { startBlobServer } from './http/blob.ts'
-import { startRegistry } from './http/registry.ts'
 import { blobFolders } from './images/blob-folders.ts'
-import { openCatalog } from './images/catalog.ts'
 import { registryToken, runChild } from './process.ts'
 
 runChild(async ({ config }, parent) => {
@@ -17,6 +15,9 @@ runChild(async ({ config }, parent) => {
   )
   const { registry, stateDir } = config
   if (registry) {
+    // Loaded where it is wanted: they need far more memory than blobs do.
+    const { startRegistry } = await import('./http/registry.ts')
+    const { openCatalog } = await import('./images/catalog.ts')
     const catalog = openCatalog(join(stateDir, 'images'))
     const token = registry.token ?? registryToken(stateDir)
     for (const address of addresses)

@@ -1,47 +1,20 @@
 // Where images are: the image store itself, and the places that captures were sent to. Kept in the image store, with the
 // highest number that each image has had: a number is never given twice, whatever was removed or is not mounted now.
-import { readFileSync, statSync } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { isAbsolute, join, resolve } from 'node:path'
-import { Type } from 'typebox'
-import { Value } from 'typebox/value'
 import type { ImageName } from '../../src/address.ts'
 import { UserError } from '../../src/fault.ts'
+import { type KnownPlaces, knownPlaces } from './known-places.ts'
 import type { Place } from './place.ts'
 import { openPlace, replaceFile } from './place.ts'
-
-const Known = Type.Object({
-  places: Type.Array(Type.String({ pattern: '^/' })),
-  last: Type.Record(Type.String(), Type.Integer({ minimum: 0 })),
-})
-type Known = { places: string[]; last: Record<string, number> }
 
 export type Places = ReturnType<typeof openPlaces>
 
 /** @param imagesDir the image store itself, which is the first place */
 export function openPlaces(imagesDir: string) {
   const main = openPlace(imagesDir)
-  const filePath = join(imagesDir, 'sysclone.json')
+  const { filePath, known } = knownPlaces(imagesDir)
   const opened = new Map<string, Place>()
-  let read: { stamp: string; known: Known } | undefined
-
-  function known(): Known {
-    const found = statSync(filePath, { bigint: true, throwIfNoEntry: false })
-    if (found === undefined) return { places: [], last: {} }
-    const stamp = `${found.ino} ${found.mtimeNs} ${found.size}`
-    if (read?.stamp !== stamp) read = { stamp, known: parse(readFileSync(filePath, 'utf8')) }
-    return read.known
-  }
-
-  function parse(text: string): Known {
-    try {
-      const value: unknown = JSON.parse(text)
-      if (Value.Check(Known, value)) return { places: value.places, last: { ...value.last } }
-    } catch {
-      // said below
-    }
-    throw new UserError('image store is damaged', { what: 'out of shape', object: filePath, status: 500 })
-  }
 
   const placeAt = (path: string): Place => {
     const place = opened.get(path) ?? openPlace(path)
@@ -78,7 +51,7 @@ export function openPlaces(imagesDir: string) {
     return place
   }
 
-  const write = ({ places, last }: Known) =>
+  const write = ({ places, last }: KnownPlaces) =>
     replaceFile(filePath, `${JSON.stringify({ places, last }, null, 2)}\n`)
 
   return { main, all, known: () => known().places, lastOf, keepLast, use }
