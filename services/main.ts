@@ -1,13 +1,9 @@
 // The process that holds the database: API, deployments, node endpoints. It never touches bulk data.
 import { randomBytes } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Digest, ImageName, Ipv4 } from '../src/address.ts'
-import { subnetContains } from '../src/address.ts'
-import { imageServers, imageUrlText, serverAddress } from '../src/boot/image-url.ts'
+import type { Digest } from '../src/address.ts'
+import { serverAddress, serverFor } from '../src/boot/image-url.ts'
 import { indexNodes } from '../src/boot/names.ts'
-import type { ServerAddress } from '../src/boot/plan.ts'
-import { serverUrl } from '../src/boot/policy.ts'
 import type { Stranger } from '../src/boot/strangers.ts'
 import { checkTexts } from '../src/boot/text.ts'
 import { makeOwners } from '../src/boot/whose.ts'
@@ -15,26 +11,24 @@ import type { Config } from '../src/config.ts'
 import type { DryWorld } from '../src/dhcp/dry-run.ts'
 import type { Event } from '../src/events.ts'
 import { faultOf, UserError } from '../src/fault.ts'
-import { needsSquash } from '../src/image/layers.ts'
 import type { Osimage } from '../src/image/osimage.ts'
-import { osimageOf } from '../src/image/osimage.ts'
 import { type ImageVersion, versionName } from '../src/image/version.ts'
-import { planInstall } from '../src/install/plan.ts'
-import { renderRefusal, renderScript } from '../src/install/script.ts'
+import { renderRefusal } from '../src/install/script.ts'
 import { type Job, makesVersion } from '../src/job.ts'
-import type { Node } from '../src/node/node.ts'
-import { readJumpHost } from '../src/node/values.ts'
+import { askBoot } from './ask-boot.ts'
+import { makeCaptures } from './captures.ts'
 import { openBootFiles } from './deploy/boot-files.ts'
 import { openDeployments } from './deploy/deployments.ts'
 import { openOverrides } from './deploy/overrides.ts'
+import { scriptMaker } from './deploy/script-maker.ts'
 import { makeEmit } from './emit.ts'
 import { startAdmin } from './http/admin.ts'
-import type { CaptureRequest } from './http/admin-needs.ts'
 import { startNodeHttp } from './http/node.ts'
+import { imageRows } from './image-rows.ts'
 import { openImages } from './images/store.ts'
 import { openJobs } from './jobs.ts'
 import { loadBootfiles } from './loaders/build.ts'
-import type { LeaseRow, Parent, ToMain } from './process.ts'
+import type { LeaseRow, ToMain } from './process.ts'
 import { registryToken, runChild } from './process.ts'
 import { openEventLog } from './record/event-log.ts'
 import { openKeeper } from './record/keeper.ts'
@@ -61,7 +55,8 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
   const strangers = askBoot<Stranger[]>(parent, 'strangers')
   await ensureIdentity(identityPath(config))
   if (config.registry && !config.registry.token) await ensureTokenFile(registryToken(config.stateDir))
-  await describeImages()
+  const rows = imageRows({ osimages: store.osimages, images, imagesDir })
+  await rows.describe()
   const jobs = await openJobs({
     stored: store.jobs,
     expected,
@@ -69,6 +64,10 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
     start: (job, spec) => parent.send({ kind: 'start-job', job, spec }),
     emit,
     now: Date.now,
+  })
+  const captures = makeCaptures({
+    ...{ nodes: store.nodes, osimages: store.osimages, images, jobs, report },
+    described: rows.describe,
   })
   const bootFiles = await openBootFiles(join(config.stateDir, 'bootonly'), await filesInUse(store.osimages))
 
@@ -112,7 +111,7 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
   parent.onMessage((message: ToMain) => {
     if (message.type === 'leases') return leases.answer(message.ask, message.leases)
     if (message.type === 'strangers') return strangers.answer(message.ask, message.strangers)
-    if (message.type === 'job-ended') return void jobEnded(message).catch(report)
+    if (message.type === 'job-ended') return void captures.ended(message).catch(report)
     if (message.type === 'need-snapshot') return void sendSnapshot().catch(report)
     if (message.type === 'boot-steps') return keeper.take(message)
     for (const event of message.events) {
@@ -130,11 +129,11 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
     networksAt: config.networksAt,
     images,
     imageStore: images,
-    imagesChanged,
+    imagesChanged: rows.changed,
     startJob: async (spec) => ({ job: await jobs.start(spec) }),
     jobUsing: jobs.userOf,
     deploy: deployments,
-    capture,
+    capture: captures.start,
     publicIdentity: () => readPublicIdentity(identityPath(config)),
     keepFiles: bootFiles.keep,
     leases: leases.ask,
@@ -178,98 +177,6 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
     parent.send({ kind: 'send', to: 'boot', body: { type: 'snapshot', snapshot } })
   }
 
-  /** Rows about images are made anew from the image store, which is the truth about them. */
-  async function describeImages() {
-    const newest = new Map(images.list().map((version) => [version.name, version]))
-    for (const version of newest.values()) {
-      const before = await store.osimages.get(version.name)
-      await store.osimages.put(osimageOf(version, version.place ?? imagesDir, before))
-    }
-    // What lies on a disk that is not mounted is not gone.
-    if (images.broken().length > 0) return
-    for (const { captured, ...image } of await store.osimages.list())
-      if (captured && !newest.has(image.name)) await store.osimages.put(image)
-  }
-
-  async function imagesChanged(like?: ImageName) {
-    const model = like && (await store.osimages.get(like))
-    if (model) await lendDefinition(model)
-    await describeImages()
-  }
-
-  /** A copy has what a person set for what it is a copy of. */
-  async function lendDefinition({ captured: _, ...model }: Osimage) {
-    const defined = new Set((await store.osimages.list()).map(({ name }) => name))
-    const fresh = new Set(images.list().map(({ name }) => name))
-    for (const name of fresh) if (!defined.has(name)) await store.osimages.put({ ...model, name })
-  }
-
-  async function capture(request: CaptureRequest) {
-    const golden = await store.nodes.get(request.node)
-    if (!golden)
-      throw new UserError('no such node', { what: request.node, object: request.node, status: 404 })
-    const { name, ip, sshport, sshuser = 'root', sshhostkey, cloneHostKeys } = golden
-    if (!ip)
-      throw new UserError('the node has no address', {
-        what: 'ip is empty',
-        allowed: `chdef ${name} ip=...`,
-        object: name,
-      })
-    const hostKey = request.acceptHostkey ?? sshhostkey ?? cloneHostKeys?.[0]
-    const scrub = (await store.osimages.get(request.image))?.scrub
-    const common = {
-      node: name,
-      host: ip,
-      port: sshport ?? 22,
-      user: sshuser,
-      image: request.image,
-      ...(request.excludes && { excludes: request.excludes }),
-      ...(hostKey && { hostKey }),
-      ...jumpOf(golden, request.acceptJumpHostkey),
-      ...(scrub && { scrub }),
-    }
-    const { check: out, place, hold } = request
-    if (out !== undefined) return { job: await jobs.start({ kind: 'check', ...common, out }) }
-    const more = {
-      ...(request.type && { type: request.type }),
-      ...(place !== undefined && { place }),
-      ...(hold && { hold }),
-    }
-    return { job: await jobs.start({ kind: 'capture', ...common, ...more }) }
-  }
-
-  async function jobEnded({ job: id, fault, result }: Extract<ToMain, { type: 'job-ended' }>) {
-    const job = jobs.running(id)
-    if (job && makesVersion(job) && !fault) await takeOver(job).catch(report) // before anybody hears that it is there
-    if (job?.kind === 'check' && !fault) await rememberHostKeys(job).catch(report)
-    await jobs.end(id, { ...(fault && { fault }), ...(result !== undefined && { result }) })
-    if (job?.kind === 'capture' && !fault) await squashLong(job.image).catch(() => {}) // another capture has begun
-  }
-
-  /** After many captures a version has many layers: the next one has the same tree in few. */
-  async function squashLong(name: ImageName | undefined) {
-    const newest = name === undefined ? undefined : images.get(name)
-    if (newest && needsSquash(newest))
-      await jobs.start({ kind: 'squash', image: newest.name, version: newest.version })
-  }
-
-  async function takeOver(job: Job) {
-    await describeImages()
-    await rememberHostKeys(job)
-  }
-
-  /** The keys that a job was allowed to trust are those to expect from now on. */
-  async function rememberHostKeys({ node, hostKey, jumpHostKey }: Job) {
-    const [golden] = node === undefined ? [] : await store.nodes.list([node])
-    const keys = {
-      ...(hostKey && { sshhostkey: hostKey }),
-      ...(jumpHostKey && { sshjumphostkey: jumpHostKey }),
-    }
-    const { sshhostkey, sshjumphostkey } = { ...golden, ...keys }
-    if (golden && (golden.sshhostkey !== sshhostkey || golden.sshjumphostkey !== sshjumphostkey))
-      await store.nodes.change([golden.name], (each) => ({ ...each, ...keys }))
-  }
-
   return {
     async close() {
       clearInterval(timer)
@@ -280,14 +187,6 @@ runChild(async ({ config, jobs: expected = [] }, parent) => {
     },
   }
 })
-
-/** The machine that the way to a golden client leads over. */
-function jumpOf({ sshjump, sshjumphostkey, sshuser = 'root' }: Node, accepted: string | undefined) {
-  if (sshjump === undefined) return {}
-  const { user = sshuser, host, port } = readJumpHost(sshjump)
-  const hostKey = accepted ?? sshjumphostkey
-  return { jump: { host, port, user, ...(hostKey && { hostKey }) } }
-}
 
 const nodeSocket = (config: Config) => join(config.stateDir, 'run', 'node.sock')
 const identityPath = (config: Config) => config.ssh.identity ?? join(config.stateDir, 'ssh', 'id_ed25519')
@@ -310,30 +209,6 @@ async function filesInUse({ list }: { list(): Promise<Osimage[]> }): Promise<Set
   return new Set((await list()).flatMap(({ files = {} }) => Object.values(files).map(({ digest }) => digest)))
 }
 
-/** Leases, and the unknown machines that wait, belong to the boot process. */
-function askBoot<T>(parent: Parent, type: 'leases' | 'strangers') {
-  const waiting = new Map<number, (answer: T) => void>()
-  let last = 0
-  function ask(): Promise<T> {
-    const { promise, resolve, reject } = Promise.withResolvers<T>()
-    last += 1
-    const number = last
-    waiting.set(number, resolve)
-    setTimeout(() => {
-      if (!waiting.delete(number)) return
-      const allowed = 'try again'
-      reject(new UserError('the boot process does not answer', { what: type, allowed, status: 503 }))
-    }, 3000)
-    parent.send({ kind: 'send', to: 'boot', body: { type, ask: number } })
-    return promise
-  }
-  function answer(number: number, given: T) {
-    waiting.get(number)?.(given)
-    waiting.delete(number)
-  }
-  return { ask, answer }
-}
-
 /** The key that tokens and sessions are made with; made once, kept in the database. */
 async function serverKey(settings: {
   get(name: string): Promise<string | undefined>
@@ -344,35 +219,4 @@ async function serverKey(settings: {
   const key = randomBytes(32)
   await settings.put('server-key', key.toString('hex'))
   return key
-}
-
-/** The autoinstall script for one machine; the texts of the phases are read once, at start. */
-function scriptMaker(config: Config): Parameters<typeof openDeployments>[0]['script'] {
-  const folder = join(import.meta.dirname, '..', 'bootfiles', 'ramdisk')
-  const lib = readFileSync(join(folder, 'lib.sh'), 'utf8')
-  const phases = Object.fromEntries(
-    readdirSync(join(folder, 'phases'))
-      .sort()
-      .map((name) => [name, readFileSync(join(folder, 'phases', name), 'utf8')]),
-  )
-  return ({ node, image, facts, overrides, session, peer }) => {
-    const server = serverFor(config, peer)
-    const blobUrls = imageServers(server).map(imageUrlText)
-    const { plan, layouts } = planInstall({
-      node,
-      version: image,
-      facts,
-      overrides,
-      session,
-      serverUrl: serverUrl(server),
-      blobUrls,
-    })
-    return renderScript({ plan, layouts, lib, phases })
-  }
-}
-
-/** Our own addresses as that machine sees them. */
-function serverFor({ networks, http }: Config, peer: Ipv4): ServerAddress {
-  const network = networks.find(({ subnet }) => subnetContains(subnet, peer)) ?? networks[0]!
-  return serverAddress(network, { http, networks })
 }

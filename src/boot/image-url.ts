@@ -54,3 +54,12 @@ export function serverAddress(
     ...(network.mode === 'proxy' && { proxy: true as const }),
   }
 }
+
+/** Our own addresses as the machine with that address sees them. */
+export function serverFor(
+  { networks, http }: Parameters<typeof serverAddress>[1],
+  peer: Ipv4,
+): ServerAddress {
+  const network = networks.find(({ subnet }) => subnetContains(subnet, peer)) ?? networks[0]!
+  return serverAddress(network, { http, networks })
+}
