@@ -83,7 +83,7 @@ export async function netbootFiles({
       ...(grub && { grub }),
     }
   }
-  const readers = await Promise.all(layerPaths.map((path) => images.openLayer(path)))
+  const readers = await images.openLayers(layerPaths)
   try {
     const files = openCaptured(
       wanted.map(({ line }) => line),

@@ -224,3 +224,17 @@ export async function openLayer(path: string) {
 
 const STEP = 65536
 const ZEROS = Buffer.alloc(1 << 20)
+
+/** All of them or none. */
+export async function openLayers(paths: readonly string[]): Promise<LayerReader[]> {
+  const readers: LayerReader[] = []
+  try {
+    for (const path of paths) readers.push(await openLayer(path))
+    return readers
+  } catch (error) {
+    await closeLayers(readers)
+    throw error
+  }
+}
+export const closeLayers = (readers: readonly LayerReader[]) =>
+  Promise.allSettled(readers.map((reader) => reader.close()))

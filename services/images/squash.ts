@@ -3,7 +3,7 @@
 import { growTree } from '../../src/image/tree.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import { versionName } from '../../src/image/version.ts'
-import { openLayer } from './layer.ts'
+import { closeLayers, type LayerReader, openLayers } from './layer.ts'
 import { indexLayer } from './layer-index.ts'
 import { checkManifest, renderManifest } from './manifest.ts'
 import type { Member } from './relay.ts'
@@ -18,7 +18,7 @@ export async function squashVersion(needs: Needs): Promise<ImageVersion> {
   const { images, version, progress } = needs
   const stage = await images.openStage(version.place)
   const place = images.placeOf(version)
-  const readers = await Promise.all(version.layers.map(({ digest }) => openLayer(place.blobPath(digest))))
+  const readers = await openLayers(version.layers.map(({ digest }) => place.blobPath(digest)))
   try {
     const { layers, members } = await layAnew(stage, readers, needs)
     progress.phase('publish', 98)
@@ -32,12 +32,12 @@ export async function squashVersion(needs: Needs): Promise<ImageVersion> {
       origin: `squash of ${versionName({ name, version: number })}`,
     })
   } finally {
-    await Promise.allSettled(readers.map((reader) => reader.close()))
+    await closeLayers(readers)
     await stage.close()
   }
 }
 
-async function layAnew(stage: Stage, readers: Awaited<ReturnType<typeof openLayer>>[], needs: Needs) {
+async function layAnew(stage: Stage, readers: LayerReader[], needs: Needs) {
   const { version, progress, signal } = needs
   progress.phase('index', 0, 35, version.tarBytes)
   const tree = growTree()

@@ -18,7 +18,7 @@ import type { BlobRef, ImageVersion } from '../../src/image/version.ts'
 import { versionName } from '../../src/image/version.ts'
 import { makePrivate } from '../store/private-folder.ts'
 import { hashFile } from './hash-file.ts'
-import { openLayer } from './layer.ts'
+import { openLayer, openLayers } from './layer.ts'
 import { withLock } from './lock.ts'
 import type { Place } from './place.ts'
 import { openPlaces, parsePlace, there } from './places.ts'
@@ -338,6 +338,7 @@ export async function openImages(imagesDir: string) {
     places: places.all,
     openStage: stageAt,
     openLayer,
+    openLayers,
   }
 }
 

@@ -7,11 +7,11 @@ import { join } from 'node:path'
 import { PassThrough, type Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip, createZstdDecompress } from 'node:zlib'
-import type { Digest } from '../../src/address.ts'
-import { UserError, WireError } from '../../src/fault.ts'
-import type { TarEntry } from '../../src/image/tar.ts'
-import { readTar } from '../../src/image/tar.ts'
-import type { Stage, StagedBlob } from './stage.ts'
+import type { Digest } from '../../../src/address.ts'
+import { UserError, WireError } from '../../../src/fault.ts'
+import type { TarEntry } from '../../../src/image/tar.ts'
+import { readTar } from '../../../src/image/tar.ts'
+import type { Stage, StagedBlob } from '../stage.ts'
 
 /** An OCI image layout, wherever it is. */
 export type OciSource = {
@@ -253,4 +253,24 @@ export async function openOciArchive(
     stageBlob: async (digest) => staged.get(digest.slice('sha256:'.length)),
     staged: [...staged.values()],
   }
+}
+
+const MAX_JSON = 16 << 20
+
+/** A blob that must be there, with its content: manifests and configs. */
+export async function needed(
+  source: OciSource,
+  digest: Digest,
+): Promise<{ blob: StagedBlob; content: Buffer }> {
+  const blob = await mustStage(source, digest)
+  if (blob.bytes > MAX_JSON) throw new WireError(`${digest} has ${blob.bytes} bytes`)
+  const parts: Buffer[] = []
+  for await (const chunk of openFile(blob.path)) parts.push(chunk)
+  return { blob, content: Buffer.concat(parts) }
+}
+
+export async function mustStage(source: OciSource, digest: Digest): Promise<StagedBlob> {
+  const blob = await source.stageBlob(digest)
+  if (blob) return blob
+  throw new UserError('a blob of the image is missing', { what: digest, allowed: 'the whole image layout' })
 }

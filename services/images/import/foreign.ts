@@ -1,0 +1,189 @@
+// What is foreign: an OCI image, a root tarball or a folder, laid into layers of ours.
+import type { Digest } from '../../../src/address.ts'
+import { UserError } from '../../../src/fault.ts'
+import type { LayerMember } from '../../../src/image/archive-index.ts'
+import { indexArchive } from '../../../src/image/archive-index.ts'
+import { parseAutoinstallConf } from '../../../src/image/autoinstall-conf.ts'
+import { makeExclude } from '../../../src/image/excludes.ts'
+import type { LayoutFile } from '../../../src/image/layout-file.ts'
+import { parseLayoutFile } from '../../../src/image/layout-file.ts'
+import type { OciConfig, OciManifest } from '../../../src/image/oci-choice.ts'
+import { defaultRules, makeScrubbed } from '../../../src/image/scrub.ts'
+import type { TreeEntry } from '../../../src/image/tree.ts'
+import { growTree } from '../../../src/image/tree.ts'
+import type { BlobRef, ImageVersion } from '../../../src/image/version.ts'
+import { isWhiteout } from '../../../src/image/whiteout.ts'
+import { closeLayers, type LayerReader, openLayers } from '../layer.ts'
+import { openLayerWriter } from '../layer-writer.ts'
+import { renderManifest } from '../manifest.ts'
+import { relay } from '../relay.ts'
+import type { StagedBlob } from '../stage.ts'
+import type { Work } from './needs.ts'
+import { mustStage, notAnArchive, type OciSource, openFile } from './source.ts'
+import { systemOf } from './system.ts'
+
+type RawLayer = { blob: StagedBlob; members: readonly LayerMember[]; diffId: Digest; tarBytes: number }
+
+export async function importForeign(
+  work: Work,
+  source: OciSource,
+  manifest: OciManifest,
+  config: OciConfig,
+): Promise<ImageVersion> {
+  const { progress, scratch } = work
+  const raw: RawLayer[] = []
+  for (const [i, { mediaType, digest }] of manifest.layers.entries()) {
+    if (!/[./]tar([+.](gzip|zstd))?$/.test(mediaType))
+      throw new UserError('a layer of this kind is not read', {
+        what: mediaType,
+        allowed: 'tar, tar+gzip, tar+zstd',
+      })
+    progress.phase('read', Math.floor((40 * i) / manifest.layers.length))
+    const blob = await mustStage(source, digest as Digest)
+    const layer = await takeLayer(work, openFile(blob.path), digest)
+    if (layer.diffId !== config.rootfs.diff_ids[i])
+      throw new UserError('a layer of the source is damaged', {
+        what: `${digest}: its archive is ${layer.diffId}, not ${config.rootfs.diff_ids[i]}`,
+      })
+    await scratch.drop(blob)
+    raw.push(layer)
+  }
+  return publishTree(work, raw, config.architecture)
+}
+
+export async function importRoot(work: Work, archive: AsyncIterable<Buffer>): Promise<ImageVersion> {
+  work.progress.phase('read', 0)
+  const layer = await takeLayer(work, archive, work.source)
+  // In an archive of a whole system such a name is a file, and no layer can have it.
+  const wrong = layer.members.find(({ facts }) => isWhiteout(facts.path))
+  if (wrong)
+    throw new UserError('names beginning with .wh. cannot be imported', {
+      what: `/${wrong.facts.path}`,
+      allowed: 'rename or remove them: in an image they mean "deleted"',
+    })
+  return publishTree(work, [layer], undefined)
+}
+
+/** An archive as a layer that can be read at any offset, in the scratch stage. */
+async function takeLayer(
+  { scratch, signal, progress }: Work,
+  archive: AsyncIterable<Buffer>,
+  name: string,
+): Promise<RawLayer> {
+  const writer = await openLayerWriter(scratch)
+  const index = indexArchive()
+  try {
+    for await (const chunk of archive) {
+      signal.throwIfAborted()
+      index.push(chunk)
+      await writer.write(chunk)
+      progress.add(chunk.length)
+    }
+    index.end()
+    return { ...(await writer.end()), members: index.members }
+  } catch (error) {
+    throw notAnArchive(name, error)
+  } finally {
+    await writer.close()
+  }
+}
+
+async function publishTree(
+  work: Work,
+  raw: readonly RawLayer[],
+  archName: string | undefined,
+): Promise<ImageVersion> {
+  const { stage, images, image, progress, signal, source, now } = work
+  const tree = growTree()
+  for (const { members } of raw) tree.add(members)
+  const isExcluded = makeExclude()
+  const isOthers = makeScrubbed(defaultRules)
+  const entries = tree
+    .entries()
+    .filter(({ facts }) => isExcluded(facts.path, facts.type) === undefined && isOthers(facts) === undefined)
+  const sources = await openLayers(raw.map(({ blob }) => blob.path))
+  let laid: Awaited<ReturnType<typeof relay>>
+  const layout = await layoutOf(work, tree.entries(), sources).catch(async (error) => {
+    await closeLayers(sources)
+    throw error
+  })
+  try {
+    progress.phase(
+      'layers',
+      40,
+      90,
+      entries.reduce((sum, { content }) => sum + content.end - content.offset, 0),
+    )
+    const missing = missingFolders(entries, tree.undescribed(), layout)
+    laid = await relay({ stage, entries, missing, readers: sources, progress: progress.add, signal })
+  } finally {
+    await closeLayers(sources)
+  }
+  const readers = await openLayers(
+    laid.layers.map(({ digest }) => stage.blobs.find((blob) => blob.digest === digest)!.path),
+  )
+  try {
+    progress.phase('kernel', 90)
+    const facts = await systemOf(work, { laid, readers, layout, archName })
+    progress.phase('publish', 98)
+    const manifest = await stage.writeBlob([await renderManifest(laid.members)])
+    return await images.publish(stage, image, {
+      createdAt: now.toISOString(),
+      firmware: layout.firmware,
+      layout: layout.layout,
+      ...facts,
+      layers: laid.layers,
+      manifest: refOf(manifest),
+      origin: `import of ${source}`,
+    })
+  } finally {
+    await closeLayers(readers)
+  }
+}
+
+const refOf = ({ digest, bytes }: BlobRef): BlobRef => ({ digest, bytes })
+const SI_CONF = 'etc/systemimager/autoinstallscript.conf'
+
+/** What the person says, else what SystemImager wrote into the image. */
+async function layoutOf(
+  { layout, makeUuid }: Work,
+  entries: readonly TreeEntry[],
+  sources: readonly LayerReader[],
+): Promise<LayoutFile> {
+  if (layout !== undefined) return parseLayoutFile(layout, 'layout', makeUuid)
+  const conf = entries.find(({ facts }) => facts.path === SI_CONF && facts.type === 'f')
+  if (conf === undefined)
+    throw new UserError('the image says nothing of disks', {
+      what: `no layout file, and no /${SI_CONF} in it`,
+      allowed: '--layout FILE',
+    })
+  const text = await sources[conf.content.layer]!.readFile(conf.content.offset, 1 << 20)
+  const contentBytes = entries.reduce((sum, { facts }) => sum + (facts.size ?? 0) + 4096, 0)
+  return parseAutoinstallConf(text.toString('utf8'), { name: SI_CONF, contentBytes, makeUuid })
+}
+
+/** What a running system needs to mount on, and what lies in no folder that has an entry. */
+function missingFolders(
+  entries: readonly TreeEntry[],
+  undescribed: readonly string[],
+  { layout }: LayoutFile,
+) {
+  const types = new Map(entries.map(({ facts }) => [facts.path, facts.type]))
+  const mounts = layout.disks.flatMap(({ partitions }) =>
+    partitions.flatMap((p) => p.filesystem?.mountpoint ?? []),
+  )
+  const wanted = new Map<string, number>()
+  const want = (path: string, mode: number) => {
+    const parts = path.split('/')
+    for (let i = 1; i <= parts.length; i++) {
+      const each = parts.slice(0, i).join('/')
+      const type = types.get(each)
+      if (type !== undefined && type !== 'd') return // a link: what it leads to is the image's affair
+      if (type === undefined && !wanted.has(each)) wanted.set(each, i === parts.length ? mode : 0o755)
+    }
+  }
+  for (const path of ['.', 'proc', 'sys', 'dev', 'run', ...undescribed]) want(path, 0o755)
+  want('tmp', 0o1777)
+  for (const mount of mounts) if (mount !== '/') want(mount.slice(1), 0o755)
+  return [...wanted].map(([path, mode]) => ({ path, mode })).sort((a, b) => (a.path < b.path ? -1 : 1))
+}

@@ -1,0 +1,37 @@
+// What all parts of an import are given.
+import type { ImageName } from '../../../src/address.ts'
+import type { ImageVersion } from '../../../src/image/version.ts'
+import type { LayerReader } from '../layer.ts'
+import type { Stage } from '../stage.ts'
+import type { Images } from '../store.ts'
+import type { WorkProgress } from '../work-progress.ts'
+
+export type SystemFiles = { read(path: string): Promise<Buffer | undefined> }
+export type Netboot = Pick<ImageVersion, 'kernel' | 'modules' | 'netbootKey' | 'initrd' | 'shim' | 'grub'>
+/** As a capture does it: services/capture/modules.ts and netboot.ts. `lines` are those of a manifest. */
+type Build = {
+  open(lines: Iterable<string>, readers: readonly LayerReader[]): SystemFiles
+  /** Stages what nodes netboot. */
+  netboot(needs: {
+    stage: Stage
+    images: Images
+    lines: readonly string[]
+    layerPaths: string[]
+    system: Pick<ImageVersion, 'arch' | 'os' | 'kernelRelease' | 'layout'> & { kernelPath: string }
+  }): Promise<Netboot>
+}
+export type ImportNeeds = {
+  images: Images
+  image: ImageName
+  source: string // a path on the server
+  layout?: string // the text of a layout file
+  place?: string
+  choose: { ref?: string; arch?: string; kernel?: string }
+  build: Build
+  progress: WorkProgress
+  signal: AbortSignal
+  now: Date
+  makeUuid: () => string
+}
+/** `stage` is published; `scratch` holds what is needed on the way. */
+export type Work = ImportNeeds & { stage: Stage; scratch: Stage }
