@@ -43,11 +43,11 @@ export function makeCaptures({ nodes, osimages, images, jobs, described, report 
       ...(hostKey && { hostKey }),
       ...jumpOf(golden, request.acceptJumpHostkey),
       ...(scrub && { scrub }),
+      ...(request.type && { type: request.type }),
     }
     const { check: out, place, hold } = request
     if (out !== undefined) return { job: await jobs.start({ kind: 'check', ...common, out }) }
     const more = {
-      ...(request.type && { type: request.type }),
       ...(place !== undefined && { place }),
       ...(hold && { hold }),
     }

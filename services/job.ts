@@ -92,12 +92,15 @@ async function run(spec: JobSpec, tools: Tools): Promise<string> {
         return `${(bytes / 1e6).toFixed(1)} MB`
       })
     case 'import': {
-      const { source, layout, place, choose = {} } = spec
+      const { source, layout, place, choose = {}, is, excludes, scrub } = spec
       const version = await importImage({
         ...{ images, source, choose, progress, signal, build },
         image: parseImageName(spec.image),
         ...(layout !== undefined && { layout }),
         ...(place !== undefined && { place }),
+        ...(is !== undefined && { is }),
+        ...(excludes && { excludes }),
+        ...(scrub && { scrub }),
         now: new Date(),
         makeUuid: randomUUID,
       })
@@ -157,6 +160,7 @@ async function check(spec: CheckSpec, { config, emit, signal }: Tools): Promise<
     scripts: await captureScripts(),
     scrub,
     excludes,
+    diskless: spec.type === 'diskless',
     show: (phase, percent) => emit('capture.progress', { node, image, phase, percent, bytes: 0 }),
     signal,
   })

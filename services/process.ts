@@ -33,13 +33,25 @@ export type CaptureSpec = {
 export type CheckSpec = Omit<CaptureSpec, 'kind' | 'place' | 'hold'> & { kind: 'check'; out: string }
 /** Work on the image store. `out` is a file that the job makes, or a unix socket that somebody listens on. */
 export type ImageSpec =
-  | { kind: 'import'; image: string; source: string; layout?: string; place?: string; choose?: ImportChoice }
+  | ImportSpec
   | { kind: 'squash'; image: string; version: number }
   | { kind: 'export'; image: string; version: number; out: string }
   | { kind: 'diff'; from: VersionSpec; to: VersionSpec; out: string }
   | { kind: 'cat'; image: string; version: number; path: string; out: string }
   | { kind: 'fsck'; versions?: VersionSpec[]; out: string } // absent: all of them
   | { kind: 'gc' }
+/** `is`: what the name stands for already. `excludes` and `scrub` are the words of its osimage. */
+export type ImportSpec = {
+  kind: 'import'
+  image: string
+  source: string
+  layout?: string
+  place?: string
+  choose?: ImportChoice
+  is?: 'sysclone' | 'diskless'
+  excludes?: readonly string[]
+  scrub?: readonly string[]
+}
 export type VersionSpec = { image: string; version: number }
 /** Which one, of a source that holds several. */
 export type ImportChoice = { ref?: string; arch?: string; kernel?: string }

@@ -13,6 +13,7 @@ import { makePreflight, refuseUnreproducible, renderPreflight } from '../../src/
 import type { Probe } from '../../src/image/probe.ts'
 import { readProbe } from '../../src/image/probe.ts'
 import { renderRules, rulesOf } from '../../src/image/scrub.ts'
+import { namedFiles, scrubFiles } from '../../src/image/scrub-files.ts'
 import type { ImageKind, ImageVersion } from '../../src/image/version.ts'
 import { versionName } from '../../src/image/version.ts'
 import type { Emit } from '../emit.ts'
@@ -31,7 +32,7 @@ import { compareList, isUnchanged, readRows } from './compare.ts'
 import { type Hold, holdStill } from './hold.ts'
 import { beginOf, readList, sortList, sortRows } from './listing.ts'
 import { netbootFiles } from './netboot.ts'
-import { namedFiles, scrubFiles } from './preflight.ts'
+import { inspectThere } from './preflight.ts'
 import type { Progress } from './progress.ts'
 import { startProgress } from './progress.ts'
 import { hasReceived, salvage } from './salvage.ts'
@@ -229,15 +230,15 @@ async function blobOf(stage: Stage, text: string) {
   return { digest, bytes }
 }
 
-function worldOf(
-  { layout, mountpoints, swapFiles }: Probe,
-  { excludes = [], kind }: Work,
-  { left }: Scrub,
-): World {
+const excludesOf = ({ swapFiles }: Probe, { excludes = [], kind }: Work) =>
+  makeExclude({ patterns: excludes, paths: swapFiles, diskless: kind === 'diskless' })
+
+function worldOf(probe: Probe, work: Work, { left }: Scrub): World {
+  const { layout, mountpoints } = probe
   const weak = new Set(
     filesystemsOf(layout).flatMap(({ type, mountpoint }) => (type === 'vfat' && mountpoint) || []),
   )
-  const isExcluded = makeExclude({ patterns: excludes, paths: swapFiles, diskless: kind === 'diskless' })
+  const isExcluded = excludesOf(probe, work)
   return {
     mounts: mountpoints.map((path) => ({ path: bytewise(path), weak: weak.has(path) })),
     excluded: (path, type) => {
@@ -277,16 +278,14 @@ function isSameMachine(
 }
 
 /** What stays on the golden client because of what it is, and the report of it. */
-async function scrubbed({ ssh, scripts, root, scrub, progress }: Work, probe: Probe, listed: string) {
+async function scrubbed(work: Work, probe: Probe, listed: string) {
+  const { ssh, scripts, root, scrub, progress } = work
   const rules = rulesOf(scrub)
-  const files = readList(listed)
   const { counts, left } = await scrubFiles({
-    ssh,
-    script: scripts.inspect,
-    root,
-    files,
+    files: captured(listed, excludesOf(probe, work)),
+    inspect: inspectThere(ssh, scripts.inspect, root),
     rules,
-    named: namedFiles(probe),
+    named: namedFiles(probe.layout.crypttab),
   })
   const preflight = makePreflight(probe, rules, counts)
   const { notDeployable } = preflight
@@ -294,6 +293,11 @@ async function scrubbed({ ssh, scripts, root, scrub, progress }: Work, probe: Pr
   return { left, preflight, scrub: renderRules(rules) }
 }
 type Scrub = Awaited<ReturnType<typeof scrubbed>>
+
+/** What is listed, without what stays out anyway. */
+function* captured(listed: string, isExcluded: ReturnType<typeof makeExclude>) {
+  for (const file of readList(listed)) if (isExcluded(file.path, file.type) === undefined) yield file
+}
 
 async function listFiles(work: Work, { mountpoints }: Probe, file: string, folder: string) {
   const running = await work.ssh.runScript(work.scripts.list, [work.root, ...mountpoints])

@@ -6,17 +6,19 @@ import type { Preflight } from '../../src/image/preflight.ts'
 import { makePreflight } from '../../src/image/preflight.ts'
 import { type Probe, readProbe } from '../../src/image/probe.ts'
 import { rulesOf } from '../../src/image/scrub.ts'
+import { namedFiles, scrubFiles } from '../../src/image/scrub-files.ts'
 import type { SshTarget } from '../remote/login.ts'
 import { connectSsh, type Ssh } from '../remote/ssh.ts'
 import { ask } from './ask.ts'
 import { collect } from './layer.ts'
-import { namedFiles, scrubFiles } from './preflight.ts'
+import { inspectThere } from './preflight.ts'
 
 export type CheckNeeds = {
   target: SshTarget & { node: string }
   scripts: { probe: string; list: string; inspect: string }
   scrub: readonly string[] // words of the osimage's scrub=
   excludes?: readonly string[] // words of its exclude=
+  diskless?: boolean
   show: (phase: string, percent: number) => void
   signal: AbortSignal
   root?: string // default '/'
@@ -25,7 +27,7 @@ export type CheckNeeds = {
 const MAX_PROBE = 16 << 20
 
 export async function checkGolden(needs: CheckNeeds): Promise<Preflight> {
-  const { target, scripts, scrub, excludes = [], show, signal, root = '/' } = needs
+  const { target, scripts, scrub, excludes = [], diskless = false, show, signal, root = '/' } = needs
   signal.throwIfAborted()
   const rules = rulesOf(scrub)
   const ssh = await connectSsh(target)
@@ -34,16 +36,11 @@ export async function checkGolden(needs: CheckNeeds): Promise<Preflight> {
     show('probe', 0)
     const probe = readProbe(await ask(ssh, scripts.probe, [root], MAX_PROBE))
     show('list', 10)
-    const files = await listFiles(ssh, { list: scripts.list, root, probe, excludes })
+    const files = await listFiles(ssh, { list: scripts.list, root, probe, excludes, diskless })
     show('inspect', 60)
-    const { counts } = await scrubFiles({
-      ssh,
-      script: scripts.inspect,
-      root,
-      files,
-      rules,
-      named: namedFiles(probe),
-    })
+    const inspect = inspectThere(ssh, scripts.inspect, root)
+    const named = namedFiles(probe.layout.crypttab)
+    const { counts } = await scrubFiles({ files, inspect, rules, named })
     show('done', 100)
     return makePreflight(probe, rules, counts)
   } catch (error) {
@@ -66,10 +63,10 @@ type Listed = { path: string; type: string; size: number | undefined }
 /** What a capture would list. Nothing else of a file than its name, type and size is kept. */
 async function listFiles(
   ssh: Ssh,
-  needs: { list: string; root: string; probe: Probe; excludes: readonly string[] },
+  needs: { list: string; root: string; probe: Probe; excludes: readonly string[]; diskless: boolean },
 ): Promise<Listed[]> {
-  const { list, root, probe, excludes } = needs
-  const isExcluded = makeExclude({ patterns: excludes, paths: probe.swapFiles })
+  const { list, root, probe, excludes, diskless } = needs
+  const isExcluded = makeExclude({ patterns: excludes, paths: probe.swapFiles, diskless })
   const running = await ssh.runScript(list, [root, ...probe.mountpoints])
   const stderr = collect(running.stderr, 65_536)
   const files: Listed[] = []

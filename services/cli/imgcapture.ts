@@ -104,7 +104,7 @@ async function capture({ api, print, interrupted }: Needs, node: string, options
     const [name = '', ...more] = result.split(' ')
     const isNew = more.length === 0
     const made = await versionOf(client, name)
-    const { report } = isNew ? await reportOf(client, name) : {}
+    const { report, preflight } = isNew ? await reportOf(client, name) : {}
     progress.close()
     if (json) return print.json({ job, ...made, new: isNew, ...(report && { report }) })
     print.line(
@@ -112,7 +112,7 @@ async function capture({ api, print, interrupted }: Needs, node: string, options
     )
     if (!report) return
     const lines = renderCaptureReport(report)
-    print.line(verbose ? lines : lines.slice(1, 3))
+    print.line(verbose ? [...lines, ...(preflight ? showPreflight(preflight) : [])] : lines.slice(1, 3))
   } catch (error) {
     progress.close()
     throw withObject(error, node)
@@ -124,7 +124,7 @@ async function check(needs: Needs, node: string, options: Options) {
   const { print } = needs
   const { rows, take } = jsonLines<Preflight>()
   await withSocket(take, (out) => {
-    const body = { node, image: options.o, check: out, ...keysOf(options) }
+    const body = { node, image: options.o, type: options.t, check: out, ...keysOf(options) }
     return runImageJob(needs, options, { work: 'check', path: '/captures', body })
   }).catch((error) => {
     throw withObject(error, node)
@@ -154,7 +154,10 @@ const withObject = (error: unknown, object: string) =>
   error instanceof UserError ? new UserError(error.fault.error, { object, ...error.fault }) : error
 
 /** What the capture of a version did; a version that is gone again has none. */
-async function reportOf(client: Api, name: string): Promise<{ report?: CaptureReport }> {
+async function reportOf(
+  client: Api,
+  name: string,
+): Promise<{ report?: CaptureReport; preflight?: Preflight }> {
   try {
     return (await client.get(`/images/${name}`)).image
   } catch (error) {

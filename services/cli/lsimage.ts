@@ -1,6 +1,8 @@
 import type { Command } from 'commander'
 import type { UserError } from '../../src/fault.ts'
 import type { CaptureReport } from '../../src/image/capture-report.ts'
+import type { Preflight } from '../../src/image/preflight.ts'
+import { showPreflight } from '../../src/image/preflight-text.ts'
 import { renderCaptureReport } from '../../src/image/report-text.ts'
 import { type Needs, type Shared, serverCommand } from './needs.ts'
 import { tableOf } from './table.ts'
@@ -31,6 +33,7 @@ type Detail = Row & {
   base?: string
   excludes?: string[]
   report?: CaptureReport
+  preflight?: Preflight
   scrub?: string
 }
 type Part = { number: number; filesystem?: { type: string; mountpoint?: string; label?: string } }
@@ -42,7 +45,7 @@ export function lsimage(program: Command, { api, print }: Needs) {
     .argument('[images...]', 'only these: img is all its versions, img:2 that one')
     .option('-l', 'everything of each version')
     .option('-z', 'the same as stanzas')
-    .option('--report', 'what the capture of each did')
+    .option('--report', 'what the capture of each did, and what of identities and secrets was found')
     .action(async (asked: string[], { server, json, l, z, report }: Options) => {
       const client = api(server)
       const { images, broken } = (await client.get('/images')) as {
@@ -97,9 +100,10 @@ const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 
 
 const reportLines = (image: Detail): string[] => [
   `${nameOf(image)}:`,
-  ...(image.report ? renderCaptureReport(image.report) : [`${image.origin ?? 'no report was kept'}`]).map(
-    (line) => `    ${line}`,
-  ),
+  ...[
+    ...(image.report ? renderCaptureReport(image.report) : [`${image.origin ?? 'no report was kept'}`]),
+    ...(image.preflight ? showPreflight(image.preflight) : []),
+  ].map((line) => `    ${line}`),
 ]
 
 /** As lsdef prints an object; `-z` is the form that stanza files have. */

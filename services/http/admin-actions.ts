@@ -4,9 +4,7 @@ import type { FastifyInstance } from 'fastify'
 import type { ImageName } from '../../src/address.ts'
 import { parseImageName, parseNodeName } from '../../src/address.ts'
 import { type Fault, faultOf, UserError } from '../../src/fault.ts'
-import type { Osimage } from '../../src/image/osimage.ts'
-import { changeOsimage, kindOf } from '../../src/image/osimage.ts'
-import type { ImageKind, ImageVersion } from '../../src/image/version.ts'
+import { changeOsimage, kindOfName, refuseOtherKind } from '../../src/image/osimage.ts'
 import type { Job } from '../../src/job.ts'
 import { osimageFor } from '../../src/node/group.ts'
 import type { Node } from '../../src/node/node.ts'
@@ -68,11 +66,13 @@ export function actionRoutes(app: FastifyInstance, needs: AdminNeeds) {
       throw new UserError('no such node', { what: node, object: node, status: 404 })
     const image = parseImageName(body.image)
     const osimage = await store.osimages.get(image)
-    refuseOtherKind(osimage, images.get(image), type)
+    refuseOtherKind(image, kindOfName(osimage, images.get(image)), type)
     const excludes = osimage?.exclude
     const wanted = { node, image, type, ...(excludes && { excludes }), ...how }
-    if (how.check === undefined && profile !== undefined)
-      await store.osimages.put(changeOsimage(osimage ?? { name: image }, { op: 'set', attrs: { profile } }))
+    if (how.check === undefined && profile !== undefined) {
+      const attrs = { profile, ...(type === 'diskless' && { provmethod: type }) }
+      await store.osimages.put(changeOsimage(osimage ?? { name: image }, { op: 'set', attrs }))
+    }
     const { job } = await needs.capture(wanted)
     const what = how.check === undefined ? `imgcapture ${image}` : `imgcapture --check ${image}`
     emit('admin.change', { who: 'local', what, object: node, job })
@@ -122,18 +122,6 @@ export function actionRoutes(app: FastifyInstance, needs: AdminNeeds) {
       status: 404,
     })
   }
-}
-
-/** One name is of one kind: nodes that are to get it must not get something else. */
-function refuseOtherKind(osimage: Osimage | undefined, newest: ImageVersion | undefined, type: ImageKind) {
-  const kind = newest ? (newest.kind ?? 'sysclone') : osimage && kindOf(osimage)
-  if (kind === undefined || kind === type) return
-  throw new UserError(kind === 'boot' ? 'the osimage is boot-only' : 'the osimage is of another kind', {
-    what: `provmethod=${kind}`,
-    allowed: kind === 'boot' ? 'another name, or rmdef -t osimage first' : `another name, or -t ${kind}`,
-    object: (newest ?? osimage)!.name,
-    status: 409,
-  })
 }
 
 async function resultOf(node: Node, act: () => Promise<string>): Promise<Result> {

@@ -11,9 +11,11 @@ import { faultOf, UserError } from '../../src/fault.ts'
 import type { CaptureReport } from '../../src/image/capture-report.ts'
 import { parseCaptureReport } from '../../src/image/capture-report.ts'
 import { notDeployable } from '../../src/image/disks.ts'
-import type { ImageVersion } from '../../src/image/version.ts'
+import { kindOfName, refuseOtherKind } from '../../src/image/osimage.ts'
+import { type Preflight, parsePreflight } from '../../src/image/preflight.ts'
+import type { BlobRef, ImageVersion } from '../../src/image/version.ts'
 import { versionName } from '../../src/image/version.ts'
-import type { ImageSpec } from '../process.ts'
+import type { ImageSpec, ImportSpec } from '../process.ts'
 import type { Result } from './admin-actions.ts'
 import type { AdminNeeds } from './admin-needs.ts'
 import { useOf } from './image-users.ts'
@@ -83,15 +85,23 @@ export function imageRoutes(app: FastifyInstance, needs: AdminNeeds) {
     }
   })
 
-  /** What its capture did; versions made otherwise have none. */
-  async function reportOf({ report }: ImageVersion): Promise<{ report?: CaptureReport }> {
-    if (report === undefined) return {}
-    return { report: parseCaptureReport(await readFile(imageStore.blobPath(report.digest), 'utf8')) }
+  /** What its capture did, and what was found of identities and secrets; versions made otherwise have neither. */
+  async function reportOf({
+    report,
+    preflight,
+  }: ImageVersion): Promise<{ report?: CaptureReport; preflight?: Preflight }> {
+    const text = ({ digest }: BlobRef) => readFile(imageStore.blobPath(digest), 'utf8')
+    return {
+      ...(report && { report: parseCaptureReport(await text(report)) }),
+      ...(preflight && { preflight: parsePreflight(await text(preflight)) }),
+    }
   }
 
   typed.post('/images/copy', { schema: { body: Copy } }, async ({ body: { from, to, next = false } }) => {
     const version = imageStore.find(referenceOf(from))
-    const made = await imageStore.copy(version, await captureName(to), { next })
+    const name = await captureName(to)
+    refuseOtherKind(name, await kindOfNamed(name), version.kind ?? 'sysclone')
+    const made = await imageStore.copy(version, name, { next })
     await needs.imagesChanged(version.name)
     told(`cpimage ${versionName(version)}`, versionName(made))
     return { image: versionName(made), changes: [{ object: versionName(made) }] }
@@ -158,7 +168,7 @@ export function imageRoutes(app: FastifyInstance, needs: AdminNeeds) {
     begin({ kind: 'export', ...specOf(image), out }),
   )
   typed.post('/images/import', { schema: { body: Import } }, async ({ body }) =>
-    begin(importSpec(await captureName(body.image), body)),
+    begin(await importSpec(await captureName(body.image), body)),
   )
 
   async function begin(spec: ImageSpec) {
@@ -171,6 +181,21 @@ export function imageRoutes(app: FastifyInstance, needs: AdminNeeds) {
 
   const told = (what: string, object: string, job?: string) =>
     emit('admin.change', { who: 'local', what, object, ...(job && { job }) })
+
+  const kindOfNamed = async (name: ImageName) =>
+    kindOfName(await needs.store.osimages.get(name), needs.images.get(name))
+
+  /** What is imported is of the kind that the name is of, and obeys what the osimage says of captures. */
+  async function importSpec(image: ImageName, body: Static<typeof Import>): Promise<ImageSpec> {
+    const kind = await kindOfNamed(image)
+    const { exclude, scrub } = (await needs.store.osimages.get(image)) ?? {}
+    const more = { ...(exclude && { excludes: exclude }), ...(scrub && { scrub }) }
+    return {
+      ...askedImport(image, body),
+      ...(kind !== undefined && kind !== 'boot' && { is: kind }),
+      ...more,
+    }
+  }
 
   /** A name for captured images: not one that boot-only osimages have. */
   async function captureName(text: string): Promise<ImageName> {
@@ -244,7 +269,7 @@ function referenceOf(text: string): { name: ImageName; version: number | undefin
   return { name: parseImageName(name), version: version === undefined ? undefined : Number(version) }
 }
 
-function importSpec(image: ImageName, body: Static<typeof Import>): ImageSpec {
+function askedImport(image: ImageName, body: Static<typeof Import>): ImportSpec {
   const { source, layout, place, ref, arch, kernel } = body
   return {
     kind: 'import',

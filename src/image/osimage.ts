@@ -21,7 +21,7 @@ import { parseScriptName, scriptNames } from '../node/values.ts'
 import { notDeployable } from './disks.ts'
 import { excludeWords, parseExclude } from './excludes.ts'
 import { parseScrub } from './scrub.ts'
-import type { Arch, BlobRef, ImageVersion } from './version.ts'
+import type { Arch, BlobRef, ImageKind, ImageVersion } from './version.ts'
 
 /** What a capture tells of an osimage; absent until its first one. */
 export type Captured = {
@@ -84,9 +84,28 @@ const unused = (what: string) => `${what} (kept; a clone has what its golden cli
 const provmethods = oneOf('sysclone', 'diskless', 'boot')
 const word = textLike(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'not a word')
 
+type Kind = ImageKind | 'boot'
 /** What an osimage is for. */
-export function kindOf({ provmethod }: Osimage): 'sysclone' | 'diskless' | 'boot' {
+export function kindOf({ provmethod }: Osimage): Kind {
   return provmethod ?? 'sysclone'
+}
+
+/** What a name stands for: the newest version says it, else the definition; undefined: neither is there. */
+export const kindOfName = (
+  osimage: Osimage | undefined,
+  newest: Pick<ImageVersion, 'kind'> | undefined,
+): Kind | undefined => (newest ? (newest.kind ?? 'sysclone') : osimage && kindOf(osimage))
+
+/** One name is of one kind: nodes that are to get it must not get something else. Throws UserError. */
+export function refuseOtherKind(name: ImageName, is: Kind | undefined, wanted: ImageKind) {
+  if (is === undefined || is === wanted) return
+  throw new UserError(is === 'boot' ? 'the osimage is boot-only' : 'the osimage is of another kind', {
+    what: `provmethod=${is}`,
+    allowed:
+      is === 'boot' ? 'another name, or rmdef -t osimage first' : `another name, or imgcapture -t ${is}`,
+    object: name,
+    status: 409,
+  })
 }
 
 const table = {

@@ -49,7 +49,9 @@ function printable(path: string): string {
   return (decoded.includes('\ufffd') ? path : decoded).replace(/[\x00-\x1f\x7f-\x9f]/g, '?')
 }
 
-export function makePreflight(probe: Probe, rules: ScrubRules, counts: Counts): Preflight {
+type Looked = Pick<Probe, 'processes' | 'staysOut' | 'refusals' | 'layout'>
+
+export function makePreflight(probe: Looked, rules: ScrubRules, counts: Counts): Preflight {
   const findings = [...counts].map(([name, found]): Finding => {
     const { kind, is, rules: allowed } = scrubFacts(name)
     return { name, kind, is, rule: rules[name], rules: allowed, ...found }

@@ -427,13 +427,6 @@ export const contentOf = (name: ScrubName): string | undefined => rows[name]!.co
 export const staysThere = (name: ScrubName, rule: Rule): boolean =>
   rule === 'drop' || (rule === 'regenerate' && rows[name]!.edited !== true)
 
-/** The row because of which a file is left out by these rules, where its name alone says so. */
-export function makeScrubbed(rules: ScrubRules): (file: Found) => ScrubName | undefined {
-  const classify = makeClassify()
-  return (file) =>
-    classify(file).find((name) => contentOf(name) === undefined && staysThere(name, rules[name]))
-}
-
 // `etc/**/x` is x at any depth below etc.
 function patternSource(pattern: string): string {
   const source = pattern

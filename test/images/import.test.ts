@@ -16,6 +16,7 @@ import { type Images, openImages } from '../../services/images/store.ts'
 import { startWorkProgress } from '../../services/images/work-progress.ts'
 import type { ImageName } from '../../src/address.ts'
 import { parseImageName } from '../../src/address.ts'
+import { parsePreflight } from '../../src/image/preflight.ts'
 import { cutRow } from '../../src/image/rows.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import { makeTree, release } from '../capture/golden.ts'
@@ -112,6 +113,47 @@ describe('a root tarball', () => {
     for (const path of ['sys', 'dev', 'run', 'boot/efi']) run('touch', '-d', '@0', join(same, path))
     expect(listing(out)).toBe(listing(same))
     expect(contents(out)).toBe(contents(same))
+  })
+
+  test('obeys exclude= and scrub=, looks for secrets in files as a capture does, and says what it left out', async () => {
+    const secrets = {
+      'root/.ssh/id_ed25519': '-----BEGIN OPENSSH PRIVATE KEY-----\nsecret\n',
+      'root/.ssh/id_ed25519.pub': 'ssh-ed25519 AAAA\n',
+      'etc/netplan/lan.yaml': 'network:\n  ethernets:\n    lan:\n      macaddress: 00:11:22:33:44:55\n',
+      'etc/netplan/plain.yaml': 'network: {}\n',
+      'etc/crypttab': 'data UUID=1 /srv/luks.key luks\n',
+      'srv/luks.key': 'secret',
+      'opt/cache/x': 'excluded',
+    }
+    run('cp', '-a', at('tree'), at('secrets'))
+    for (const [path, content] of Object.entries(secrets)) {
+      mkdirSync(join(at('secrets'), path, '..'), { recursive: true })
+      writeFileSync(join(at('secrets'), path), content)
+    }
+    writeFileSync(at('secrets.tar'), tarOf(at('secrets')))
+    const usual = await take(at('secrets.tar'), 'secrets', { layout })
+    const paths = async (version: ImageVersion) =>
+      (await differences(root, version)).map(({ path }: { path: string }) => path)
+    const taken = await paths(usual)
+    for (const path of ['root/.ssh/id_ed25519.pub', 'etc/netplan/plain.yaml', 'etc/crypttab', 'opt/cache/x'])
+      expect(taken).toContain(`/${path}`)
+    for (const path of ['root/.ssh/id_ed25519', 'srv/luks.key']) expect(taken).not.toContain(`/${path}`)
+    expect(usual.scrub).toContain('root-ssh-keys:drop')
+    const { findings } = parsePreflight(readFileSync(images.blobPath(usual.preflight!.digest), 'utf8'))
+    const counts = Object.fromEntries(findings.map(({ name, rule, count }) => [name, `${rule} ${count}`]))
+    expect(counts).toMatchObject({
+      'root-ssh-keys': 'drop 1',
+      'disk-keys': 'drop 1',
+      'network-matches': expect.stringMatching(/ 1$/),
+      'machine-id': 'regenerate 1',
+    })
+    const kept = await take(at('secrets.tar'), 'kept', {
+      ...{ layout, excludes: ['/opt/cache/*'], scrub: ['root-ssh-keys:keep'] },
+    })
+    const others = await paths(kept)
+    expect(others).toContain('/root/.ssh/id_ed25519')
+    expect(others).not.toContain('/opt/cache/x')
+    expect(kept.excludes).toEqual(['/opt/cache/*'])
   })
 
   test.each([

@@ -82,7 +82,11 @@ test('a capture is a version, an osimage and a report; the next one finds nothin
   const first = capture('-o', 'img', '-p', 'compute', '-V')
   expect(first).toMatchObject({ code: 0, err: '' })
   expect(first.out).toContain('golden: captured as img:1')
-  expect(said('lsimage', 'img:1', '--report').out).toContain('golden')
+  const report = said('lsimage', 'img:1', '--report').out
+  expect(report).toMatch(/captured from golden[\s\S]*left out 1: scrub: root-ssh-keys:drop/)
+  expect(report).toMatch(/root-ssh-keys:drop +1 file left out/)
+  expect(report).toMatch(/nfs4 from .* at \/mnt\/nfs: it is on another machine/)
+  expect(first.out).toContain('root-ssh-keys:drop')
   const { out } = said('lsdef', '-t', 'osimage', 'img')
   for (const line of [
     'imagetype=linux',
@@ -95,6 +99,28 @@ test('a capture is a version, an osimage and a report; the next one finds nothin
   expect(world.sysclone('cat', 'img', '/usr/bin/-rf').out).toBe('a name like an option')
   expect(said('cat', 'img', '/root/.ssh/id_ed25519').code).toBe(1)
   expect(capture('-o', 'img').out).toContain('golden: nothing changed since img:1; no new version')
+})
+
+test('one name is of one kind, whatever makes its versions; a diskless one is looked at as it is captured', () => {
+  writeFileSync(join(tree, 'tmp-of-the-installer'), 'x')
+  expect(capture('-o', 'ram', '-t', 'diskless', '-p', 'x', '--accept-jump-hostkey', 'bad').code).toBe(2)
+  expect(said('chdef', 'golden', 'sshhostkey=').code).toBe(0)
+  expect(capture('-o', 'ram', '-t', 'diskless', '-p', 'x').err).toContain('host key is not known')
+  const known = ['--accept-hostkey', sshd.hostKey]
+  expect(capture('-o', 'ram', '-t', 'diskless', '-p', 'x', ...known)).toMatchObject({ code: 0, err: '' })
+  expect(said('lsdef', '-t', 'osimage', 'ram', '-i', 'provmethod').out).toContain('provmethod=diskless')
+  expect(capture('-o', 'ram', '-t', 'diskless', '--check').code).toBe(0)
+  const other = /ram: the osimage is of another kind \(provmethod=diskless; allowed: another name/
+  expect(capture('-o', 'ram').err).toMatch(other)
+  expect(capture('-o', 'ram', '--check').err).toMatch(other)
+  expect(said('cpimage', 'img:1', 'ram', '--next').err).toMatch(other)
+  expect(said('imgexport', 'img:1', join(dir, 'img.tar')).code).toBe(0)
+  expect(said('imgimport', join(dir, 'img.tar'), 'ram').err).toMatch(/of another kind; provmethod=diskless/)
+  expect(said('imgexport', 'ram', join(dir, 'ram.tar')).code).toBe(0)
+  expect(said('imgimport', join(dir, 'ram.tar'), 'img').err).toMatch(/of another kind; provmethod=sysclone/)
+  expect(said('imgimport', join(dir, 'ram.tar'), 'ram2').code).toBe(0)
+  expect(said('lsdef', '-t', 'osimage', 'ram2', '-i', 'provmethod').out).toContain('provmethod=diskless')
+  rmSync(join(tree, 'tmp-of-the-installer'))
 })
 
 test('a rule that has changed is a new version: what was left there comes, and goes again', () => {

@@ -8,7 +8,9 @@ import { makeExclude } from '../../../src/image/excludes.ts'
 import type { LayoutFile } from '../../../src/image/layout-file.ts'
 import { parseLayoutFile } from '../../../src/image/layout-file.ts'
 import type { OciConfig, OciManifest } from '../../../src/image/oci-choice.ts'
-import { defaultRules, makeScrubbed } from '../../../src/image/scrub.ts'
+import { makePreflight, renderPreflight } from '../../../src/image/preflight.ts'
+import { renderRules, rulesOf } from '../../../src/image/scrub.ts'
+import { MAX_INSPECTED, namedFiles, scrubFiles } from '../../../src/image/scrub-files.ts'
 import type { TreeEntry } from '../../../src/image/tree.ts'
 import { growTree } from '../../../src/image/tree.ts'
 import type { BlobRef, ImageVersion } from '../../../src/image/version.ts'
@@ -93,21 +95,17 @@ async function publishTree(
   raw: readonly RawLayer[],
   archName: string | undefined,
 ): Promise<ImageVersion> {
-  const { stage, images, image, progress, signal, source, now } = work
+  const { stage, images, image, progress, signal, source, now, excludes } = work
   const tree = growTree()
   for (const { members } of raw) tree.add(members)
-  const isExcluded = makeExclude()
-  const isOthers = makeScrubbed(defaultRules)
-  const entries = tree
-    .entries()
-    .filter(({ facts }) => isExcluded(facts.path, facts.type) === undefined && isOthers(facts) === undefined)
   const sources = await openLayers(raw.map(({ blob }) => blob.path))
   let laid: Awaited<ReturnType<typeof relay>>
-  const layout = await layoutOf(work, tree.entries(), sources).catch(async (error) => {
-    await closeLayers(sources)
-    throw error
-  })
+  let layout: LayoutFile
+  let taken: Awaited<ReturnType<typeof takenOf>>
   try {
+    layout = await layoutOf(work, tree.entries(), sources)
+    taken = await takenOf(work, tree.entries(), sources)
+    const { entries } = taken
     progress.phase(
       'layers',
       40,
@@ -134,10 +132,48 @@ async function publishTree(
       ...facts,
       layers: laid.layers,
       manifest: refOf(manifest),
+      ...(excludes?.length && { excludes: [...excludes] }),
+      scrub: renderRules(taken.rules),
+      preflight: refOf(await stage.writeBlob([Buffer.from(renderPreflight(taken.preflightOf(layout)))])),
       origin: `import of ${source}`,
     })
   } finally {
     await closeLayers(readers)
+  }
+}
+
+/** What is taken, by the rules of a capture; what names do not tell is looked for in the files. */
+async function takenOf(
+  { excludes = [], scrub }: Work,
+  all: readonly TreeEntry[],
+  sources: readonly LayerReader[],
+) {
+  const rules = rulesOf(scrub)
+  const isExcluded = makeExclude({ patterns: excludes })
+  const kept = all.filter(({ facts }) => isExcluded(facts.path, facts.type) === undefined)
+  const byPath = new Map(kept.map((entry) => [entry.facts.path, entry]))
+  const read = async ({ content }: TreeEntry) =>
+    (await sources[content.layer]!.readFile(content.offset, MAX_INSPECTED)).toString('latin1')
+  const crypttab = byPath.get('etc/crypttab')
+  const { counts, left } = await scrubFiles({
+    files: kept.map(({ facts }) => facts),
+    rules,
+    named: namedFiles(crypttab?.facts.type === 'f' ? await read(crypttab) : undefined),
+    async inspect(content, paths) {
+      const test = new RegExp(content.replaceAll('[:space:]', '\\s'), 'm')
+      const found = new Set<string>()
+      for (const path of paths) {
+        const entry = byPath.get(path)!
+        if (entry.facts.type === 'f' && test.test(await read(entry))) found.add(path)
+      }
+      return found
+    },
+  })
+  const preflightOf = ({ layout }: LayoutFile) =>
+    makePreflight({ processes: [], staysOut: [], refusals: [], layout }, rules, counts)
+  return {
+    entries: kept.filter(({ facts }) => left(facts.path, facts.type) === undefined),
+    ...{ rules, preflightOf },
   }
 }
 

@@ -5,6 +5,7 @@
 import type { Digest } from '../../../src/address.ts'
 import { isDiskFull, UserError, WireError } from '../../../src/fault.ts'
 import { chooseManifest, parseOciConfig, parseOciManifest } from '../../../src/image/oci-choice.ts'
+import { refuseOtherKind } from '../../../src/image/osimage.ts'
 import type { ImageVersion } from '../../../src/image/version.ts'
 import { importForeign, importRoot } from './foreign.ts'
 import type { ImportNeeds, Work } from './needs.ts'
@@ -26,6 +27,7 @@ export async function importImage(needs: ImportNeeds): Promise<ImageVersion> {
   const scratch = await images.openStage(place)
   const work = { ...needs, stage, scratch }
   try {
+    if (kind.startsWith('root-')) refuseOtherKind(needs.image, needs.is, 'sysclone')
     if (kind === 'root-archive') return await importRoot(work, openFile(source))
     if (kind === 'root-folder') return await importRoot(work, archiveFolder(source))
     work.progress.phase('read', 0)
@@ -54,7 +56,9 @@ async function importOci(work: Work, source: OciSource): Promise<ImageVersion> {
   const manifest = await chosenManifest(work, source)
   const known = parseOciManifest(manifest.content)
   const config = parseOciConfig((await needed(source, known.config.digest as Digest)).content)
-  return config.config?.Labels?.['sysclone.layout'] === undefined
+  const labels = config.config?.Labels ?? {}
+  refuseOtherKind(work.image, work.is, labels['sysclone.kind'] === 'diskless' ? 'diskless' : 'sysclone')
+  return labels['sysclone.layout'] === undefined
     ? importForeign(work, source, known, config)
     : importOurs(work, source, manifest, known, config)
 }

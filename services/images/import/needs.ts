@@ -1,6 +1,6 @@
 // What all parts of an import are given.
 import type { ImageName } from '../../../src/address.ts'
-import type { ImageVersion } from '../../../src/image/version.ts'
+import type { ImageKind, ImageVersion } from '../../../src/image/version.ts'
 import type { LayerReader } from '../layer.ts'
 import type { Stage } from '../stage.ts'
 import type { Images } from '../store.ts'
@@ -26,6 +26,9 @@ export type ImportNeeds = {
   source: string // a path on the server
   layout?: string // the text of a layout file
   place?: string
+  is?: ImageKind // what the name stands for already
+  excludes?: readonly string[] // words of the osimage's exclude=
+  scrub?: readonly string[] // words of its scrub=
   choose: { ref?: string; arch?: string; kernel?: string }
   build: Build
   progress: WorkProgress
