@@ -1,5 +1,6 @@
-// A small disk that starts the test system by BIOS and by UEFI, and says in the kernel's command line which of its boot
-// loaders did: report.disk=bios | fallback | recorded. Made of plain files, as the golden client's disk is.
+// A small disk that starts the test system, by BIOS and by UEFI, or as arm64 and POWER do it, and says in the kernel's command
+// line which of its boot loaders did: report.disk=bios | fallback | recorded | prep. Made of plain files, as the golden
+// client's disk is.
 import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { embedBiosCore } from '../../services/lab/bios-boot.ts'
@@ -77,38 +78,74 @@ async function fallback(
   return { '/EFI/BOOT/BOOTX64.EFI': image }
 }
 
-function bootScript(server: string, loader: string) {
+/** Processors whose kernels find their console by themselves, the part of the disk that firmware starts, and its GRUB. */
+const others = {
+  aarch64: {
+    part: 'esp',
+    platform: 'arm64-efi',
+    packages: { arch: 'arm64', suite: 'bookworm', packages: ['grub-efi-arm64-bin'] },
+  },
+  ppc64le: {
+    part: 'prep',
+    platform: 'powerpc-ieee1275',
+    packages: { arch: 'ppc64el', suite: 'testing', packages: ['grub-ieee1275-bin'] },
+  },
+} as const
+
+type Other = { folder: string; cache: string; system: TestSystem; server: string }
+
+/** The same for another processor, with the one loader that its firmware looks for. */
+export async function makeOtherDisk(processor: keyof typeof others, wanted: Other): Promise<string> {
+  const { folder, cache, system, server } = wanted
+  const { part, platform, packages } = others[processor]
+  mkdirSync(folder, { recursive: true })
+  const at = (name: string) => join(folder, name)
+  const loader = part === 'esp' ? 'fallback' : 'prep'
+  writeFileSync(at('boot.cfg'), bootScript(server, loader, ''))
+  const tree = await cached(cache, `grub-${recipeKey(packages)}`, (path) =>
+    unpackDebian({ ...packages, packages: [...packages.packages] }, path),
+  )
+  // Kernels for POWER are compressed as a whole.
+  await core(platform, ['gzio'], at('boot.cfg'), at('core'), join(tree, 'usr/lib/grub', platform))
+  const disk = at('disk.raw')
+  await partition(disk, part === 'prep' ? '9E1A2D38-C612-4316-AA26-8B49521E5A8B' : undefined)
+  if (part === 'prep') {
+    await must(['dd', `if=${at('core')}`, `of=${disk}`, 'bs=1M', 'seek=1', 'conv=notrunc', 'status=none'])
+  }
+  await fillEsp(disk, {
+    '/report/vmlinuz': system.kernel,
+    '/report/initrd.img': system.initrd,
+    ...(part === 'esp' && { '/EFI/BOOT/BOOTAA64.EFI': at('core') }),
+  })
+  return disk
+}
+
+function bootScript(server: string, loader: string, console = 'console=ttyS0,115200 ') {
   return `search --file --set=root /report/vmlinuz
-linux /report/vmlinuz console=ttyS0,115200 quiet report.server=${server} report.disk=${loader}
+linux /report/vmlinuz ${console}quiet report.server=${server} report.disk=${loader}
 initrd /report/initrd.img
 boot
 `
 }
 
-const core = (platform: string, modules: string[], config: string, image: string) =>
+const core = (
+  platform: string,
+  modules: string[],
+  config: string,
+  image: string,
+  from = `/usr/lib/grub/${platform}`,
+) =>
   must([
-    ...[
-      'grub-mkimage',
-      '-d',
-      `/usr/lib/grub/${platform}`,
-      '-O',
-      platform,
-      '-p',
-      '/',
-      '-c',
-      config,
-      '-o',
-      image,
-    ],
+    ...['grub-mkimage', '-d', from, '-O', platform, '-p', '/', '-c', config, '-o', image],
     ...['part_gpt', 'fat', 'search', 'search_fs_file', 'linux', 'boot', ...modules],
   ])
 
-async function partition(disk: string) {
+async function partition(disk: string, first = '21686148-6449-6E6F-744E-656564454649') {
   const at = (from: number, bytes: number, type: string) =>
     `start=${from / 512}, size=${bytes / 512}, type=${type}\n`
   const table = [
     'label: gpt\n',
-    at(layout.bios, layout.esp - layout.bios, '21686148-6449-6E6F-744E-656564454649'),
+    at(layout.bios, layout.esp - layout.bios, first),
     at(layout.esp, layout.espBytes, 'C12A7328-F81F-11D2-BA4B-00A0C93EC93B'),
   ]
   await must(['truncate', '-s', String(layout.bytes), disk])

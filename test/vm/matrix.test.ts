@@ -182,7 +182,7 @@ for (const [path, row] of Object.entries(netboots))
   })
 
 /** `disk`: which of the disk's boot loaders must have started it. */
-const localBoots: Record<string, Path & { disk: 'bios' | 'fallback' | 'recorded' }> = {
+const localBoots: Record<string, Path & { disk: 'bios' | 'fallback' | 'recorded' | 'prep' }> = {
   'nodeset boot: BIOS, iPXE script -> exit -> disk': {
     ...{ node: 'bios-ipxe-disk', firmware: 'bios', disk: 'bios' },
     served: [/^http boot\/ipxe\//],
@@ -206,6 +206,27 @@ const localBoots: Record<string, Path & { disk: 'bios' | 'fallback' | 'recorded'
   'nodeset boot: UEFI, iPXE -> disk': {
     ...{ node: 'uefi-ipxe-disk', firmware: 'uefi', attributes: ['netboot=ipxe'], disk: 'fallback' },
     served: [/^tftp boot\/ipxe\/snponly.efi$/, /^http boot\/ipxe\//],
+  },
+  'nodeset boot: UEFI HTTP boot, GRUB -> disk': {
+    ...{ node: 'uefi-http-disk', firmware: 'uefi-http', disk: 'fallback' },
+    served: [/^ack http:.*core.efi$/, grubConfig('http')],
+    never: [/^tftp/],
+  },
+  'nodeset boot: arm64, UEFI PXE -> GRUB -> disk': {
+    ...{ node: 'arm64-disk', firmware: 'arm64', processor: 'aarch64', attributes: ['arch=aarch64'] },
+    disk: 'fallback',
+    served: [/^tftp .*core.efi$/, grubConfig('tftp')],
+  },
+  'nodeset boot: arm64, iPXE -> disk': {
+    ...{ node: 'arm64-ipxe-disk', firmware: 'arm64', processor: 'aarch64' },
+    ...{ attributes: ['arch=aarch64', 'netboot=ipxe'], disk: 'fallback' },
+    served: [/^tftp boot\/ipxe\/ipxe-arm64.efi$/, /^http boot\/ipxe\//],
+  },
+  'nodeset boot: ppc64le, SLOF -> disk': {
+    ...{ node: 'ppc64le-disk', firmware: 'ppc64le', processor: 'ppc64le', attributes: ['arch=ppc64le'] },
+    disk: 'prep',
+    served: [/^dhcp.ignore it boots from its own disk$/], // SLOF gives up after ten requests and goes on
+    never: [/^tftp/],
   },
   'nodeset boot: UEFI Secure Boot, signed GRUB -> shim of the disk': {
     ...{ node: 'uefi-secure-disk', firmware: 'uefi-secure', attributes: ['netboot=shim'], disk: 'fallback' },

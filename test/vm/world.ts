@@ -9,7 +9,7 @@ import type { Firmware, Machine } from '../../services/lab/machine.ts'
 import { bridge, serverAddress, subnet } from '../../services/lab/network.ts'
 import { readConsole } from '../../services/lab/serial.ts'
 import { openSite, type Site, until } from '../../services/lab/site.ts'
-import { ensureSigned, makeTestDisk, recorded } from './disk.ts'
+import { ensureSigned, makeOtherDisk, makeTestDisk, recorded } from './disk.ts'
 import { buildLoaders } from './loaders.ts'
 import { ensureTestSystem, type Processor } from './report/ramdisk.ts'
 
@@ -88,7 +88,7 @@ async function furnish(site: Site) {
   // Verbose: what each row fetched is looked up in the log.
   await site.startServer(serverConfig(work, site.socket), '--verbose')
   let machines = 0
-  const disks = new Map<'secure' | 'plain', Promise<string>>()
+  const disks = new Map<string, Promise<string>>()
   const osimages = new Map<Processor, Promise<string>>()
 
   /** The osimage of a processor, defined when the first row needs it. */
@@ -110,8 +110,14 @@ async function furnish(site: Site) {
       return name
     })
   }
-  function disk(kind: 'secure' | 'plain'): Promise<string> {
+  function disk({ firmware, processor = 'x86_64' }: Row): Promise<string> {
+    const kind = processor !== 'x86_64' ? processor : firmware === 'uefi-secure' ? 'secure' : 'plain'
     return once(disks, kind, async () => {
+      if (kind === 'aarch64' || kind === 'ppc64le') {
+        const system = await ensureTestSystem(settings.cache, kind)
+        const more = { cache: settings.cache, server: serverAddress }
+        return makeOtherDisk(kind, { folder: join(work, `${kind}-disk`), system, ...more })
+      }
       const system = await ensureTestSystem(settings.cache, 'x86_64')
       const wanted = { folder: join(work, `${kind}-disk`), system, server: serverAddress }
       return makeTestDisk({
@@ -139,7 +145,7 @@ async function furnish(site: Site) {
       bridge,
       ...(row.card && { card: row.card }),
       ...(row.script && { given: givenScript(join(work, `${row.node}.ipxe`), row.script) }),
-      ...(row.starts === 'disk' && { disk: await disk(row.firmware === 'uefi-secure' ? 'secure' : 'plain') }),
+      ...(row.starts === 'disk' && { disk: await disk(row) }),
     })
     const from = Date.now()
     await machine.powerOn('network')
