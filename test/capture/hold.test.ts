@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { holdStill } from '../../services/capture/hold.ts'
 import { connectSsh } from '../../services/remote/ssh.ts'
+import { readProbe } from '../../src/image/probe.ts'
 import { startSshd } from './golden.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'sysclone-hold-'))
@@ -92,6 +93,34 @@ test('no snapshot of what is on no volume: said before anything is frozen', asyn
   await expect(attempt).rejects.toThrow(/no snapshot can be made.*on no logical volume/)
   expect(said()).toBe('')
   ssh.close()
+})
+
+test('snapshots are asked for of the volumes that a real machine has, thin ones in their pool; the rest is read as it is', async () => {
+  const fixture = join(import.meta.dirname, '../fixtures/capture/probes/lvm.json')
+  const machine = readProbe(readFileSync(fixture, 'utf8'))
+  const ssh = await connect()
+  let asked: readonly string[] = []
+  const there = 'cat > /dev/null & echo root /run/snapshots; wait'
+  const noted = {
+    runScript: (_: string, lines: readonly string[], input?: Readable) => {
+      asked = lines
+      return ssh.runScript(there, [], input)
+    },
+  }
+  const needs = { ssh: noted as never, script, root: '/', hold: { ...hold, snapshot: true }, probe: machine }
+  const still = await holdStill(needs)
+  expect(still.root).toBe('/run/snapshots')
+  ssh.close()
+  const [id, root, freeze, thaw, ...volumes] = asked
+  expect(id).toMatch(/^id [0-9a-f]{12}$/)
+  expect([root, freeze, thaw, volumes.pop()]).toEqual([
+    ...['root /', `freeze ${hold.freeze}`, `thaw ${hold.thaw}`, 'go'],
+  ])
+  // As test/vm/storage/machines.sh has made them.
+  expect(volumes).toEqual([
+    ...['snapshot vg0 root-1 - /', 'plain /boot', 'plain /boot/efi', 'snapshot vg0 striped - /home'],
+    ...['snapshot vg0 parity - /srv/with blank', 'snapshot vg0 thin pool /var/lib/data'],
+  ])
 })
 
 /** An input that never says anything and never ends. */
