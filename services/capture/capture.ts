@@ -29,6 +29,7 @@ import type { Assembled, Candidate } from './assemble.ts'
 import { assemble } from './assemble.ts'
 import type { Comparison, World } from './compare.ts'
 import { compareList, isUnchanged, readRows } from './compare.ts'
+import { flaggedFiles } from './flags.ts'
 import { type Hold, holdStill } from './hold.ts'
 import { beginOf, readList, sortList, sortRows } from './listing.ts'
 import { netbootFiles } from './netboot.ts'
@@ -152,7 +153,7 @@ async function captureInto(stage: Stage, work: Work): Promise<Captured> {
   const still = await holdStill({ ssh, script: scripts.hold, root: work.root, hold: work.hold, probe })
   const { root } = still
   await listFiles({ ...work, root }, probe, listed, folder)
-  const scrub = await scrubbed({ ...work, root }, probe, listed)
+  const scrub = await scrubbed({ ...work, root, isFirst: base === undefined }, probe, listed)
   const rows = [...baseRows, ...salvaged.flatMap((layer) => layer.rows)]
   const world = worldOf(probe, work, scrub)
   const maySame = base && salvaged.length === 0 && isSameMachine(base, probe, { ...work, ...scrub })
@@ -278,7 +279,7 @@ function isSameMachine(
 }
 
 /** What stays on the golden client because of what it is, and the report of it. */
-async function scrubbed(work: Work, probe: Probe, listed: string) {
+async function scrubbed(work: Work & { isFirst: boolean }, probe: Probe, listed: string) {
   const { ssh, scripts, root, scrub, progress } = work
   const rules = rulesOf(scrub)
   const { counts, left } = await scrubFiles({
@@ -287,7 +288,9 @@ async function scrubbed(work: Work, probe: Probe, listed: string) {
     rules,
     named: namedFiles(probe.layout.crypttab),
   })
-  const preflight = makePreflight(probe, rules, counts)
+  // It is looked for once: later versions are of the same machine, and each look reads all inodes.
+  const flagged = work.isFirst ? await flaggedFiles(ssh, scripts.flags, root, probe.mountpoints) : []
+  const preflight = makePreflight(probe, rules, counts, flagged)
   const { notDeployable } = preflight
   if (notDeployable.length > 0) progress.note(`captured, not yet deployable: ${notDeployable.join('; ')}`)
   return { left, preflight, scrub: renderRules(rules) }

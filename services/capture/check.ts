@@ -10,12 +10,14 @@ import { namedFiles, scrubFiles } from '../../src/image/scrub-files.ts'
 import type { SshTarget } from '../remote/login.ts'
 import { connectSsh, type Ssh } from '../remote/ssh.ts'
 import { ask } from './ask.ts'
+import { flaggedFiles } from './flags.ts'
 import { collect } from './layer.ts'
 import { inspectThere } from './preflight.ts'
+import type { CaptureScripts } from './scripts.ts'
 
 export type CheckNeeds = {
   target: SshTarget & { node: string }
-  scripts: { probe: string; list: string; inspect: string }
+  scripts: Pick<CaptureScripts, 'probe' | 'list' | 'inspect' | 'flags'>
   scrub: readonly string[] // words of the osimage's scrub=
   excludes?: readonly string[] // words of its exclude=
   diskless?: boolean
@@ -41,8 +43,10 @@ export async function checkGolden(needs: CheckNeeds): Promise<Preflight> {
     const inspect = inspectThere(ssh, scripts.inspect, root)
     const named = namedFiles(probe.layout.crypttab)
     const { counts } = await scrubFiles({ files, inspect, rules, named })
+    show('flags', 80)
+    const flagged = await flaggedFiles(ssh, scripts.flags, root, probe.mountpoints)
     show('done', 100)
-    return makePreflight(probe, rules, counts)
+    return makePreflight(probe, rules, counts, flagged)
   } catch (error) {
     throw explain(error, needs)
   } finally {

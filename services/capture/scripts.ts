@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
-const names = ['probe', 'list', 'inspect', 'hold', 'archive'] as const
+const names = ['probe', 'list', 'inspect', 'flags', 'hold', 'archive'] as const
 export type CaptureScripts = Record<(typeof names)[number], string>
 
 export async function captureScripts(): Promise<CaptureScripts> {

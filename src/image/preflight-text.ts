@@ -10,6 +10,7 @@ export function showPreflight({
   staysOut,
   refusals,
   notDeployable,
+  flagged = [],
 }: Preflight): string[] {
   const titles = { identity: 'identities', secret: 'secrets', data: 'data' }
   const kinds = (['identity', 'secret', 'data'] as const).flatMap((kind) => {
@@ -28,6 +29,7 @@ export function showPreflight({
         (name) => `${name}: stop it, or use --freeze or --snapshot, lest its files do not fit together`,
       ),
     ),
+    ...list('immutable (i) or append-only (a): clones have them without that', flagged),
     ...list(
       'stays out',
       staysOut.map(({ what, why }) => `${what}: ${why}`),

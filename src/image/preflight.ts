@@ -29,6 +29,7 @@ const Preflight = Type.Object({
   staysOut: Type.Array(Type.Object({ what: text, why: text }), { maxItems: 100_000 }),
   refusals: words, // the capture would be refused
   notDeployable: words, // it would be captured, and not be installed
+  flagged: Type.Optional(words), // '/etc/resolv.conf (i)': clones have it without that flag
 })
 export type Preflight = Static<typeof Preflight>
 
@@ -51,7 +52,12 @@ function printable(path: string): string {
 
 type Looked = Pick<Probe, 'processes' | 'staysOut' | 'refusals' | 'layout'>
 
-export function makePreflight(probe: Looked, rules: ScrubRules, counts: Counts): Preflight {
+export function makePreflight(
+  probe: Looked,
+  rules: ScrubRules,
+  counts: Counts,
+  flagged: string[] = [],
+): Preflight {
   const findings = [...counts].map(([name, found]): Finding => {
     const { kind, is, rules: allowed } = scrubFacts(name)
     return { name, kind, is, rule: rules[name], rules: allowed, ...found }
@@ -63,6 +69,7 @@ export function makePreflight(probe: Looked, rules: ScrubRules, counts: Counts):
     staysOut: probe.staysOut,
     refusals: probe.refusals,
     notDeployable: notDeployable(probe.layout),
+    ...(flagged.length > 0 && { flagged }),
   }
 }
 

@@ -1,4 +1,4 @@
-// What can be said of the node's side without running it.
+// What can be said of the scripts that run on nodes and golden clients, or build what does, without running them.
 import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -6,7 +6,9 @@ import { describe, expect, test } from 'vitest'
 import { ramdisk } from './run-phase.ts'
 
 const phases = readdirSync(join(ramdisk, 'phases')).map((name) => `phases/${name}`)
-const scripts = ['init', 'udhcpc.script', 'lib.sh', 'build.sh', '../loaders/build.sh', ...phases]
+const captures = readdirSync(join(ramdisk, '../capture')).map((name) => `../capture/${name}`)
+const builds = ['build.sh', '../loaders/build.sh', '../loaders/fetch.sh']
+const scripts = ['init', 'udhcpc.script', 'lib.sh', ...builds, ...phases, ...captures]
 const lines = (script: string) => readFileSync(join(ramdisk, script), 'utf8').split('\n')
 
 describe.each(scripts)('%s', (script) => {

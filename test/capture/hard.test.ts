@@ -12,6 +12,7 @@ import { captureImage } from '../../services/capture/capture.ts'
 import { openImages } from '../../services/images/store.ts'
 import { parseImageName } from '../../src/address.ts'
 import { parseCaptureReport } from '../../src/image/capture-report.ts'
+import { parsePreflight } from '../../src/image/preflight.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import { goldenNeeds, makeTree, startSshd } from './golden.ts'
 import { startSshServer } from './ssh-server.ts'
@@ -30,7 +31,7 @@ beforeAll(async () => {
   for (const file of ['etc/machine-id', 'etc/ssh/ssh_host_ed25519_key', 'tmp/rubbish'])
     rmSync(join(tree, file))
   sh(`mkdir -p h/many; cd h; i=0; while [ $i -lt 300 ]; do echo "file $i" > many/$i; i=$((i + 1)); done
-    touch "$(printf '%0255d' 7)"; echo i > immutable; chattr +i immutable; setfattr -n user.u -v '"' many/1
+    touch "$(printf '%0255d' 7)"; echo i > immutable; chattr +i immutable; echo a > 'log of all'; chattr +a 'log of all'; setfattr -n user.u -v '"' many/1
     setfattr -n security.thing -v s many/2; setfattr -n trusted.thing -v 0x00ff0a many/3; setfacl -m u:77:rwx,d:g:88:rx many
     ln many/4 link-a; ln many/4 many/link-b; mknod c c 5 1; mkfifo p; chown 1:3000000 many/5; chmod 6755 many/6
     printf 'x' > "$(printf 'new\\nline\\ttab')"; printf y > "$(printf 'bytes\\376\\377')"; : > empty`)
@@ -41,7 +42,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await sshd?.close()
-  sh('chattr -i h/immutable')
+  sh("chattr -i h/immutable; chattr -a 'h/log of all'")
   rmSync(dir, { recursive: true, force: true })
 })
 
@@ -85,6 +86,8 @@ test('all of it, and a sparse file of 3 GB, through sshd', async () => {
   const { version } = await captureImage(needs('whole'))
   isTheTree(version)
   expect(reportOf(version).left).toMatchObject({ sockets: 1 })
+  const { flagged } = parsePreflight(readFileSync(images.blobPath(version.preflight!.digest), 'utf8'))
+  expect(flagged).toEqual(['/h/immutable (i)', '/h/log of all (a)'])
   sh('rm h/sparse') // to read its zeros takes seconds
 })
 

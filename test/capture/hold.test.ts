@@ -116,7 +116,7 @@ test('snapshots are asked for of the volumes that a real machine has, thin ones 
   expect([root, freeze, thaw, volumes.pop()]).toEqual([
     ...['root /', `freeze ${hold.freeze}`, `thaw ${hold.thaw}`, 'go'],
   ])
-  // As test/vm/storage/machines.sh has made them.
+  // As test/vm/storage/probes.sh has made them.
   expect(volumes).toEqual([
     ...['snapshot vg0 root-1 - /', 'plain /boot', 'plain /boot/efi', 'snapshot vg0 striped - /home'],
     ...['snapshot vg0 parity - /srv/with blank', 'snapshot vg0 thin pool /var/lib/data'],
