@@ -20,6 +20,7 @@ import type { ImageVersion } from '../../src/image/version.ts'
 import {
   goldenNeeds,
   goldenScripts,
+  initrd,
   makeTree,
   probeAnswer,
   release,
@@ -164,9 +165,11 @@ for (const [where, compress] of [
       expect(content.equals(readFileSync(join(tree, 'usr/bin/tool')))).toBe(true)
     })
 
-    test('the loaders that its distribution has signed are there', () => {
-      const text = (blob = version.kernel) => readFileSync(images.blobPath(blob.digest), 'utf8')
+    test('the loaders that its distribution has signed are there, and its own initramfs', () => {
+      const text = (blob: { digest: ImageVersion['digest'] } | undefined) =>
+        blob && readFileSync(images.blobPath(blob.digest), 'utf8')
       expect([text(version.shim), text(version.grub)]).toEqual([shim, signedGrub])
+      expect(text(version.initrd)).toBe(initrd)
     })
 
     test('kernel and modules are there for the ramdisk', () => {

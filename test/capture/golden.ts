@@ -10,6 +10,7 @@ import { parseImageName } from '../../src/address.ts'
 
 export const release = '6.1.0-fixture'
 export const shim = 'MZ shim that Debian signed'
+export const initrd = 'initramfs of the golden client'
 export const signedGrub = 'MZ GRUB for the network'
 const run = (command: string, ...args: string[]) =>
   execFileSync(command, args, { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -64,6 +65,7 @@ export function makeTree(root: string) {
   file('usr/lib/shim/shimx64.efi.signed', shim)
   file('usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed', signedGrub)
   file(`boot/vmlinuz-${release}`, Buffer.alloc(70_000, 'kernel'))
+  file(`boot/initrd.img-${release}`, initrd)
   makeModules(root)
   run('touch', '-d', '2001-02-03 04:05:06.123456789', join(root, 'usr/share/noise'))
   utimesSync(join(root, 'var/lib/empty'), 1e9, 1e9)
