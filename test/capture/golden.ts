@@ -178,6 +178,29 @@ export async function startSshd(dir: string, more: Record<string, string> = {}, 
   return { port, hostKey, privateKey, said: () => said, close }
 }
 
+/** `inside` of startSshd: a mount namespace in which these files hold something else. */
+export function withFiles(dir: string, replaced: Record<string, string>): string[] {
+  const binds = Object.entries(replaced).map(([path, text], index) => {
+    const file = join(dir, `file${index}`)
+    writeFileSync(file, text, { mode: path === '/etc/sudoers' ? 0o440 : 0o644 })
+    return `mount --bind '${file}' ${path}`
+  })
+  return ['unshare', '-m', 'sh', '-ec', `${binds.join('\n')}\nexec "$@"`, 'sh']
+}
+
+/** An sshd whose machine has a user `admin` that is not root, and for it these lines of sudoers. */
+export async function startAdminSshd(dir: string, sudoers: string) {
+  run('chmod', '755', join(dir, '..'), dir)
+  const inside = withFiles(dir, {
+    '/etc/passwd': `${readFileSync('/etc/passwd', 'utf8')}admin:x:12345:12345::/:/bin/sh\n`,
+    '/etc/shadow': `${readFileSync('/etc/shadow', 'utf8')}admin:*:19000:0:99999:7:::\n`,
+    '/etc/sudoers': sudoers,
+  })
+  const server = await startSshd(dir, {}, inside)
+  chmodSync(join(dir, 'client.pub'), 0o644)
+  return server
+}
+
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
