@@ -33,20 +33,31 @@ const initrdPlaces = (release: string): string[] => [
   `boot/initrd-${release}`,
   `usr/lib/modules/${release}/initrd`,
 ]
+/** Folders of the EFI system partition that are not called as os-release calls the distribution. */
+const vendorFolders: Record<string, string> = {
+  rhel: 'redhat',
+  ol: 'redhat', // Oracle Linux
+  'opensuse-leap': 'opensuse',
+  'opensuse-tumbleweed': 'opensuse',
+}
+const unfitOnDisk = ['debian', 'ubuntu'] // their GRUB on the disk has no network
+type LoaderPlace = { shim: string; grub: string }
+
 /**
- * Shim and the GRUB that it loads over the network: of Debian and Ubuntu, of SUSE, of all whose GRUB on the disk can do both
- * (that of Debian cannot).
+ * Shim and the GRUB that it loads over the network: of Debian and Ubuntu, of SUSE, of all whose GRUB on the disk can do
+ * both.
  */
-function signedPlaces({ arch, os: { id } }: NetbootFacts): { shim: string; grub: string }[] {
+function signedPlaces({ arch, os: { id } }: Pick<NetbootFacts, 'arch' | 'os'>): LoaderPlace[] {
   if (arch === 'ppc64le') return []
   const suffix = arch === 'x86_64' ? 'x64' : 'aa64'
   const platform = arch === 'x86_64' ? 'x86_64-efi' : 'arm64-efi'
   const ofDebian = `usr/lib/grub/${platform}-signed/grubnet${suffix}.efi.signed`
-  const onDisk = ['boot/efi', 'efi'].map((esp) => `${esp}/EFI/${id}`)
+  const vendor = Object.hasOwn(vendorFolders, id) ? vendorFolders[id]! : id
+  const onDisk = unfitOnDisk.includes(id) ? [] : ['boot/efi', 'efi'].map((esp) => `${esp}/EFI/${vendor}`)
   return [
     { shim: `usr/lib/shim/shim${suffix}.efi.signed`, grub: ofDebian },
     { shim: `usr/share/efi/${arch}/shim.efi`, grub: `usr/share/efi/${arch}/grub.efi` },
-    ...(['debian', 'ubuntu'].includes(id) ? [] : onDisk).map((folder) => ({
+    ...onDisk.map((folder) => ({
       shim: `${folder}/shim${suffix}.efi`,
       grub: `${folder}/grub${suffix}.efi`,
     })),
@@ -71,6 +82,8 @@ export async function netbootFiles({
     ...probe.loadedModules.toSorted(),
     '',
     ...filesystems,
+    '',
+    ...signedPlaces(probe).map(({ shim }) => shim), // a version made when fewer were known may lack them
   ])
   if (base?.netbootKey === netbootKey) {
     const { kernel, modules, initrd, shim, grub } = base
@@ -118,7 +131,10 @@ async function firstOf(files: CapturedFiles, paths: string[]): Promise<Buffer | 
 }
 
 /** Both or none: a shim takes no other distribution's GRUB. */
-async function signedLoaders(files: CapturedFiles, probe: NetbootFacts) {
+export async function signedLoaders(
+  files: Pick<CapturedFiles, 'read'>,
+  probe: Pick<NetbootFacts, 'arch' | 'os'>,
+) {
   for (const place of signedPlaces(probe)) {
     const [shim, grub] = [await files.read(place.shim), await files.read(place.grub)]
     if (shim && grub) return { shim, grub }

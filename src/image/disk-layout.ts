@@ -87,6 +87,7 @@ const table = {
   label: Type.Union([Type.Literal('gpt'), Type.Literal('dos'), Type.Literal('none')]), // none: it holds something itself
   id: maybe(text),
   firstSector: maybe(count), // GPT: of the room for partitions
+  tableLength: maybe(count), // GPT: how many partitions it can hold; absent: 128
   partitions: Type.Array(Partition, { maxItems: 1024 }),
   ...held,
 }
@@ -129,6 +130,15 @@ const Segment = Type.Object({
   chunkBytes: maybe(bytes),
   on: words, // physical volumes, or parts of its own
 })
+/** Where new extents may lie, in LVM's words. */
+const Allocation = Type.Union([
+  Type.Literal('contiguous'),
+  Type.Literal('cling'),
+  Type.Literal('normal'),
+  Type.Literal('anywhere'),
+])
+export type Allocation = Static<typeof Allocation>
+
 const LogicalVolume = Type.Object({
   name: text,
   part: maybe(Type.Boolean()), // of other volumes, as a mirror's images: not used by itself
@@ -140,6 +150,7 @@ const LogicalVolume = Type.Object({
   metadataBytes: maybe(bytes), // of a pool
   settings: maybe(settings), // 'discards': 'passdown', 'cache_mode': 'writethrough'
   tags: maybe(words),
+  allocation: maybe(Allocation), // absent: as its group says
   readOnly: maybe(Type.Boolean()),
   inactive: maybe(Type.Boolean()),
   ...held,
@@ -152,6 +163,7 @@ const VolumeGroup = Type.Object({
   extentBytes: bytes,
   freeBytes: bytes,
   tags: maybe(words),
+  allocation: maybe(Allocation), // absent: normal
   volumes: Type.Array(LogicalVolume, { maxItems: 10_000 }),
 })
 export type VolumeGroup = Static<typeof VolumeGroup>

@@ -6,13 +6,22 @@ import { bytewise } from './compare-line.ts'
 
 type Row = [pattern: string, why: string, types?: string]
 
-export const defaultExcludes: readonly Row[] = [
+/** Its folders stay: their owners are those of the package. */
+const nfsState = [
+  ...['etab', 'rmtab', 'xtab', 'state', '.etab.lock', '.rmtab.lock', '.xtab.lock', 'export-lock'],
+  ...['sm/**', 'sm.bak/**', 'statd/state', 'statd/sm/**', 'statd/sm.bak/**'], // the second are Red Hat's
+  ...['rpc_pipefs/**', 'v4recovery/**', 'nfsdcltrack/**', 'nfsdcld/**'],
+].map((path): Row => [`var/lib/nfs/${path}`, 'what a running NFS server knows of its clients'])
+
+const defaultExcludes: readonly Row[] = [
   ['proc/**', 'made by the kernel'],
   ['sys/**', 'made by the kernel'],
   ['dev/**', 'made by the kernel and udev'],
   ['run/**', 'lives until the next boot'],
   ['tmp/**', 'temporary'],
   ['var/tmp/**', 'temporary'],
+  ['selinux/**', 'made by the kernel'], // before /sys/fs/selinux
+  ['media/**', 'media that were put in there'],
   ['lost+found', 'made by mkfs'],
   ['*/lost+found', 'made by mkfs', 'd'],
   ['swapfile', 'made anew for the size of the clone'],
@@ -22,6 +31,7 @@ export const defaultExcludes: readonly Row[] = [
   ['var/cache/apt/*.bin', 'made again by apt'],
   ['var/cache/dnf/**', 'can be fetched again'],
   ['var/cache/yum/**', 'can be fetched again'],
+  ...nfsState,
 ]
 
 /** What an image that is booted in RAM has no use for. */

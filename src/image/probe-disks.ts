@@ -355,7 +355,7 @@ function diskOf(world: World, block: Block): Disk {
 function tableOf(
   world: World,
   path: string,
-): Pick<Disk, 'label' | 'id' | 'firstSector' | 'partitions'> & Held {
+): Pick<Disk, 'label' | 'id' | 'firstSector' | 'tableLength' | 'partitions'> & Held {
   const table = world.said.sfdisk
     .map(({ partitiontable }) => partitiontable)
     .find(({ device }) => device === path)
@@ -368,6 +368,7 @@ function tableOf(
     label: table.label,
     ...(table.id !== undefined && { id: table.id }),
     ...(table.firstlba !== undefined && { firstSector: table.firstlba }),
+    ...(table['table-length'] !== undefined && { tableLength: Number(table['table-length']) }),
     partitions: (table.partitions ?? [])
       .map((p) => partitionOf(world, path, p))
       .sort((a, b) => a.number - b.number),

@@ -3,7 +3,7 @@ import type { Static, TSchema } from 'typebox'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { WireError } from '../fault.ts'
-import type { LogicalVolume, VolumeGroup } from './disk-layout.ts'
+import type { Allocation, LogicalVolume, VolumeGroup } from './disk-layout.ts'
 import { type Said, toolSaid } from './probe-said.ts'
 
 const rowText = Type.String({ maxLength: 65_536 })
@@ -66,6 +66,7 @@ export function readLvm(said: Said): Lvm {
       extentBytes: Number(row.vg_extent_size),
       freeBytes: Number(row.vg_free),
       ...tagsOf(row.vg_tags),
+      ...allocationOf(row.vg_attr[4], 'normal'),
       volumes: volumesOf(volumes.filter(({ vg_name }) => vg_name === row.vg_name)),
       faults: faultsOf(row),
     })),
@@ -113,6 +114,7 @@ function volumesOf(rows: VolumeRow[]): VolumeFound[] {
       ...(metadataBytes !== undefined && { metadataBytes }),
       ...(Object.keys(settings).length > 0 && { settings }),
       ...tagsOf(first.lv_tags),
+      ...allocationOf(first.lv_attr[2]),
       ...(first.lv_attr[1] === 'r' && { readOnly: true }),
       ...(first.lv_attr[4] !== 'a' && { inactive: true }),
     }
@@ -141,6 +143,14 @@ function settingsOf({ discards, zero, cache_mode, cache_policy }: VolumeRow): Re
   return Object.fromEntries(
     Object.entries(all).flatMap(([key, value]) => (value && value !== 'unknown' ? [[key, value]] : [])),
   )
+}
+
+const allocations: Record<string, Allocation> = { c: 'contiguous', l: 'cling', n: 'normal', a: 'anywhere' }
+
+/** By its letter, which is a capital while extents are moved; `i` is inherited. */
+function allocationOf(letter = '', usual?: Allocation): { allocation?: Allocation } {
+  const allocation = allocations[letter.toLowerCase()]
+  return allocation === undefined || allocation === usual ? {} : { allocation }
 }
 
 const plainName = (name: string | undefined) => name?.replace(/^\[(.*)\]$/, '$1') || undefined

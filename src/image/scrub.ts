@@ -107,21 +107,31 @@ const table = {
     rules: ['drop', 'keep'],
     is: 'udev rules that name interfaces and drives of the golden client',
     paths: [
-      ...['etc/udev/rules.d/70-persistent-net.rules', 'etc/udev/rules.d/75-persistent-net-generator.rules'],
-      'etc/udev/rules.d/70-persistent-cd.rules',
+      ...[
+        ...['70-persistent-net', '75-persistent-net-generator', '70-persistent-cd', '70-persistent-ipoib'],
+        ...['z25_persistent-net', 'z25_persistent-cd'], // of Debian 4
+        '30-net_persistent_names', // of SUSE 10
+      ].map((name) => `etc/udev/rules.d/${name}.rules`),
+      'etc/iftab', // of Ubuntu 6
     ],
   },
   'lvm-devices': {
     kind: 'identity',
     rules: ['drop', 'keep'],
     is: "LVM's list of this machine's disks, backups and caches of its groups",
-    paths: ['etc/lvm/devices/**', 'etc/lvm/cache/**', 'etc/lvm/backup/**', 'etc/lvm/archive/**'],
+    paths: [
+      ...['etc/lvm/devices/**', 'etc/lvm/cache/**', 'etc/lvm/.cache', 'etc/lvm/backup/**'],
+      'etc/lvm/archive/**',
+    ],
   },
   'disk-caches': {
     kind: 'identity',
     rules: ['drop', 'keep'],
     is: 'what tools remember of the disks',
-    paths: ['etc/blkid.tab', 'etc/multipath/bindings', 'etc/multipath/wwids', 'etc/multipath/prkeys'],
+    paths: [
+      ...['etc/blkid.tab', 'etc/blkid.tab.old', 'etc/blkid/blkid.tab', 'etc/blkid/blkid.tab.old'],
+      ...['etc/multipath/bindings', 'etc/multipath/wwids', 'etc/multipath/prkeys'],
+    ],
   },
   'iscsi-initiator': {
     kind: 'identity',

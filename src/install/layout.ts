@@ -11,8 +11,13 @@ const ALIGNMENT = MIB
 /** A file system needs room for its own tables beside the files: a tenth of them, a journal, and inodes. */
 const ROOM_FACTOR = 1.1
 const ROOM_BYTES = 128 * MIB
-/** 34 sectors at the end hold the second copy of a GPT; the first begins the disk. */
+/** A GPT has that many entries unless it says more or fewer; each takes 128 bytes. */
+const GPT_ENTRIES = 128
+const GPT_ENTRY_BYTES = 128
+/** 34 sectors at the end hold the second copy of a usual GPT; the first begins the disk. */
 const GPT_SECTORS = 34
+/** What fits before the first partition, beside two sectors of the largest disks. */
+const MOST_ENTRIES = (ALIGNMENT - 2 * 4096) / GPT_ENTRY_BYTES
 
 const BIOS_BOOT = '21686148-6449-6E6F-744E-656564454649'
 const ESP = 'C12A7328-F81F-11D2-BA4B-00A0C93EC93B'
@@ -81,6 +86,11 @@ function checkPartitions(golden: Disk) {
     throw new UserError('partition table cannot be cloned', {
       what: `${golden.path} has a ${golden.label} partition table`,
       allowed: 'gpt',
+    })
+  if (tableLength(golden) > MOST_ENTRIES)
+    throw new UserError('partition table cannot be cloned', {
+      what: `${golden.path} has room for ${tableLength(golden)} partitions in its table`,
+      allowed: `at most ${MOST_ENTRIES}`,
     })
   for (const p of golden.partitions) if (p.filesystem) checkFilesystem(golden, p, p.filesystem)
   if (!golden.partitions.some((p) => p.filesystem?.type === 'ext4' && p.filesystem.mountpoint === '/'))
@@ -200,10 +210,18 @@ function needBytes(golden: Disk): number {
   return ALIGNMENT + fixed + leastBytes(golden, fitted) + ALIGNMENT
 }
 
+/** Entries of its table; old images say the number of a partition, and not that there is room for it. */
+const tableLength = ({ tableLength = GPT_ENTRIES, partitions }: Disk): number =>
+  Math.max(tableLength, ...partitions.map(({ number }) => number))
+
+/** The second copy of a GPT, at the end of the disk. */
+const gptBytes = (golden: Disk, { sectorBytes }: DiskFacts): number =>
+  Math.max(GPT_SECTORS, 2 + Math.ceil((tableLength(golden) * GPT_ENTRY_BYTES) / sectorBytes)) * sectorBytes
+
 /** In the golden order, one after the other; numbers, types, names and UUIDs stay. */
 function placePartitions(golden: Disk, disk: DiskFacts): PlannedPartition[] {
   const fitted = fittedPartition(golden)
-  const end = alignDown(disk.bytes - GPT_SECTORS * disk.sectorBytes)
+  const end = alignDown(disk.bytes - gptBytes(golden, disk))
   const fixed = golden.partitions.reduce((sum, p) => sum + (p === fitted ? 0 : goldenBytes(golden, p)), 0)
   let next = ALIGNMENT
   return byStart(golden).map(({ start: _start, size: _size, ...kept }, index) => {
@@ -220,6 +238,7 @@ function renderSfdisk(golden: Disk, disk: DiskFacts, partitions: PlannedPartitio
   const header = [
     'label: gpt',
     ...(golden.id ? [`label-id: ${word(golden.id)}`] : []),
+    ...(tableLength(golden) === GPT_ENTRIES ? [] : [`table-length: ${tableLength(golden)}`]),
     'unit: sectors',
     `sector-size: ${disk.sectorBytes}`,
     '',

@@ -10,6 +10,7 @@ import { captureImage } from '../../services/capture/capture.ts'
 import { captureScripts } from '../../services/capture/scripts.ts'
 import { openImages } from '../../services/images/store.ts'
 import { parseImageName } from '../../src/address.ts'
+import { parseCaptureReport } from '../../src/image/capture-report.ts'
 import {
   isSocketLine,
   parseListLine,
@@ -20,6 +21,7 @@ import type { ImageVersion } from '../../src/image/version.ts'
 import {
   goldenNeeds,
   goldenScripts,
+  initrd,
   makeTree,
   probeAnswer,
   release,
@@ -164,9 +166,11 @@ for (const [where, compress] of [
       expect(content.equals(readFileSync(join(tree, 'usr/bin/tool')))).toBe(true)
     })
 
-    test('the loaders that its distribution has signed are there', () => {
-      const text = (blob = version.kernel) => readFileSync(images.blobPath(blob.digest), 'utf8')
+    test('the loaders that its distribution has signed are there, and its own initramfs', () => {
+      const text = (blob: { digest: ImageVersion['digest'] } | undefined) =>
+        blob && readFileSync(images.blobPath(blob.digest), 'utf8')
       expect([text(version.shim), text(version.grub)]).toEqual([shim, signedGrub])
+      expect(text(version.initrd)).toBe(initrd)
     })
 
     test('kernel and modules are there for the ramdisk', () => {
@@ -218,6 +222,40 @@ test('progress never falls and ends at 100', () => {
   const first = percents.slice(0, percents.indexOf(100) + 1)
   expect(first).toEqual([...first].sort((a, b) => a - b))
   expect(first.at(-1)).toBe(100)
+})
+
+test('progress tells files, bytes, rate and time left, and ends with what the report says', async () => {
+  const told: Record<string, unknown>[] = []
+  let clock = Date.parse('2026-01-01T00:00:00Z')
+  const { version } = await capture({
+    now: () => {
+      clock += 300 // at each look: of a copy that takes no time there would be little to tell
+      return clock
+    },
+    emit: (type, fields) => type === 'capture.progress' && told.push(fields),
+  })
+  const report = parseCaptureReport(readFileSync(images.blobPath(version.report!.digest), 'utf8'))
+  const archive = told.filter(({ phase }) => phase === 'archive')
+  const measured = archive.filter(({ rate }) => rate !== undefined)
+  expect(measured.length).toBeGreaterThan(1)
+  for (const fields of measured) {
+    expect(fields).toMatchObject({ node: 'golden', image: version.name, totalFiles: report.fetched.entries })
+    expect(fields.rate).toBeGreaterThan(0)
+    expect(fields.secondsLeft).toBeGreaterThanOrEqual(0)
+    expect(fields.bytes).toBeGreaterThan(0)
+    expect(Number(fields.files ?? 0)).toBeLessThanOrEqual(report.fetched.entries)
+  }
+  expect(measured.at(-1)!.text).toMatch(/^\d+ of \d+ files, \d+ MB, \d+\.\d MB\/s, \d+:\d\d left$/)
+  for (const key of ['bytes', 'files', 'percent']) {
+    const values = told.map((fields) => Number(fields[key] ?? 0))
+    expect(values).toEqual(values.toSorted((a, b) => a - b))
+  }
+  expect(told.at(-1)).toMatchObject({
+    phase: 'done',
+    percent: 100,
+    bytes: report.movedBytes,
+    files: report.fetched.entries,
+  })
 })
 
 describe('what goes wrong', () => {

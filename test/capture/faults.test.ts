@@ -3,7 +3,6 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
-  appendFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -189,7 +188,10 @@ test('three captures at once, two of them of one name: each is the tree', async 
   expect(staged(images)).toEqual([])
 })
 
-const busy = () => join(tree, 'h/big5')
+const busy = () => join(tree, 'h/busy')
+/** So large that a machine with much else to do cannot read it between two writes. */
+const makeBusy = () =>
+  execFileSync('dd', ['if=/dev/urandom', `of=${busy()}`, 'bs=1M', 'count=16', 'status=none'])
 /** archive.sh, whose runs up to the given one have somebody who writes to a file all the time. */
 const disturbed = (archive: string, runs: number) => `
   : >> ${dir}/runs; echo x >> ${dir}/runs
@@ -200,6 +202,7 @@ const disturbed = (archive: string, runs: number) => `
   ${archive}`
 
 test('a file that is written to while it is read is read again, and is then what it is at last', async () => {
+  makeBusy()
   const { scripts } = needs('busy')
   const { version } = await captureImage(
     needs('busy', { scripts: { ...scripts, archive: disturbed(scripts.archive, 1) } }),
@@ -211,16 +214,17 @@ test('a file that is written to while it is read is read again, and is then what
 
 test('one that never holds still is named in the report; all else is the tree', async () => {
   const { scripts } = needs('busy')
-  appendFileSync(busy(), 'now')
+  makeBusy()
   const { version } = await captureImage(
     needs('busy', { scripts: { ...scripts, archive: disturbed(scripts.archive, 99) } }),
   )
   rmSync(join(dir, 'runs'))
-  expect(reportOf(version)).toMatchObject({ retried: 2, changed: { count: 1, names: ['h/big5'] } })
+  expect(reportOf(version)).toMatchObject({ retried: 2, changed: { count: 1, names: ['h/busy'] } })
   const out = unpack(images, version, join(dir, 'out'))
-  const others = (root: string) => told(root).filter((line) => !line.includes('h/big5'))
+  const others = (root: string) => told(root).filter((line) => !line.includes('h/busy'))
   expect(others(out)).toEqual(others(tree))
   rmSync(out, { recursive: true })
+  rmSync(busy())
   await areWhole(images)
 })
 

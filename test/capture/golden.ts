@@ -10,6 +10,7 @@ import { parseImageName } from '../../src/address.ts'
 
 export const release = '6.1.0-fixture'
 export const shim = 'MZ shim that Debian signed'
+export const initrd = 'initramfs of the golden client'
 export const signedGrub = 'MZ GRUB for the network'
 const run = (command: string, ...args: string[]) =>
   execFileSync(command, args, { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -64,6 +65,7 @@ export function makeTree(root: string) {
   file('usr/lib/shim/shimx64.efi.signed', shim)
   file('usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed', signedGrub)
   file(`boot/vmlinuz-${release}`, Buffer.alloc(70_000, 'kernel'))
+  file(`boot/initrd.img-${release}`, initrd)
   makeModules(root)
   run('touch', '-d', '2001-02-03 04:05:06.123456789', join(root, 'usr/share/noise'))
   utimesSync(join(root, 'var/lib/empty'), 1e9, 1e9)
@@ -174,6 +176,29 @@ export async function startSshd(dir: string, more: Record<string, string> = {}, 
     await gone
   }
   return { port, hostKey, privateKey, said: () => said, close }
+}
+
+/** `inside` of startSshd: a mount namespace in which these files hold something else. */
+export function withFiles(dir: string, replaced: Record<string, string>): string[] {
+  const binds = Object.entries(replaced).map(([path, text], index) => {
+    const file = join(dir, `file${index}`)
+    writeFileSync(file, text, { mode: path === '/etc/sudoers' ? 0o440 : 0o644 })
+    return `mount --bind '${file}' ${path}`
+  })
+  return ['unshare', '-m', 'sh', '-ec', `${binds.join('\n')}\nexec "$@"`, 'sh']
+}
+
+/** An sshd whose machine has a user `admin` that is not root, and for it these lines of sudoers. */
+export async function startAdminSshd(dir: string, sudoers: string) {
+  run('chmod', '755', join(dir, '..'), dir)
+  const inside = withFiles(dir, {
+    '/etc/passwd': `${readFileSync('/etc/passwd', 'utf8')}admin:x:12345:12345::/:/bin/sh\n`,
+    '/etc/shadow': `${readFileSync('/etc/shadow', 'utf8')}admin:*:19000:0:99999:7:::\n`,
+    '/etc/sudoers': sudoers,
+  })
+  const server = await startSshd(dir, {}, inside)
+  chmodSync(join(dir, 'client.pub'), 0o644)
+  return server
 }
 
 export async function freePort(): Promise<number> {

@@ -74,6 +74,7 @@ const table = {
   label: fc.constantFrom('gpt', 'dos', 'none'),
   id: word,
   firstSector: count,
+  tableLength: count,
   partitions: some(partition),
   ...held,
 }
@@ -117,6 +118,7 @@ const segment = partly(
   },
   ['type', 'bytes', 'on'],
 )
+const allocation = fc.constantFrom('contiguous', 'cling', 'normal', 'anywhere')
 const volume = partly(
   {
     ...{
@@ -132,6 +134,7 @@ const volume = partly(
       metadataBytes: count,
       settings,
       tags: some(word),
+      allocation,
       readOnly: fc.boolean(),
       inactive: fc.boolean(),
       ...held,
@@ -140,7 +143,15 @@ const volume = partly(
   ['name', 'uuid', 'bytes', 'segments'],
 )
 const group = partly(
-  { name: word, uuid: word, extentBytes: count, freeBytes: count, tags: some(word), volumes: some(volume) },
+  {
+    name: word,
+    uuid: word,
+    extentBytes: count,
+    freeBytes: count,
+    tags: some(word),
+    volumes: some(volume),
+    allocation,
+  },
   ['name', 'uuid', 'extentBytes', 'freeBytes', 'volumes'],
 )
 const layout = partly(

@@ -3,13 +3,16 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { WireError } from '../../src/fault.ts'
 import type { DiskLayout } from '../../src/image/disk-layout.ts'
 import { parseLayout, renderLayout } from '../../src/image/disk-layout.ts'
 import { devicesOf, notDeployable } from '../../src/image/disks.ts'
 import { parseProbe, readProbe } from '../../src/image/probe.ts'
 
 const folder = join(import.meta.dirname, '../fixtures/capture/probes')
-const probeOf = (name: string) => readProbe(readFileSync(join(folder, `${name}.json`), 'utf8'))
+const textOf = (name: string) => readFileSync(join(folder, `${name}.json`), 'utf8')
+const saidOf = (name: string) => JSON.parse(textOf(name))
+const probeOf = (name: string) => readProbe(textOf(name))
 
 /** What is on each device that holds something, in a few words. */
 function shown(layout: DiskLayout): Record<string, string> {
@@ -105,6 +108,50 @@ describe('LVM over a partition and two whole disks', () => {
         { number: 4, start: 397312 },
       ],
     })
+  })
+
+  test('a table of another length than usual, as sfdisk says it: a text, and not at all of 128', () => {
+    expect(layout.disks[0]).not.toHaveProperty('tableLength')
+    for (const length of ['256', 64]) {
+      const said = saidOf('lvm')
+      said.sfdisk[0].partitiontable['table-length'] = length
+      const longer = readProbe(JSON.stringify(said)).layout
+      expect(longer.disks[0]).toEqual({ ...layout.disks[0], tableLength: Number(length) })
+      expect(parseLayout(renderLayout(longer))).toEqual(longer)
+    }
+    const wrong = saidOf('lvm')
+    wrong.sfdisk[0].partitiontable['table-length'] = 'many'
+    expect(() => readProbe(JSON.stringify(wrong))).toThrow(WireError)
+  })
+
+  test('where LVM may lay extents: of the group what is not normal, of a volume what is its own', () => {
+    expect(group).not.toHaveProperty('allocation')
+    for (const { name } of group!.volumes) expect(volume(name)).not.toHaveProperty('allocation')
+    // [letter of the group, of root-1, of striped, of thin], and the words of these.
+    const cases: [string, (string | undefined)[]][] = [
+      ['clan', ['contiguous', 'cling', 'anywhere', 'normal']],
+      ['lCLi', ['cling', 'contiguous', 'cling', undefined]], // capitals while extents are moved
+      ['aiNA', ['anywhere', undefined, 'normal', 'anywhere']],
+      ['n-?c', [undefined, undefined, undefined, 'contiguous']],
+    ]
+    for (const [letters, words] of cases) {
+      const said = saidOf('lvm')
+      const change = (tool: 'lvs' | 'vgs', name: string, key: string, at: number, letter: string) => {
+        const report = JSON.parse(Buffer.from(said.said[tool], 'base64').toString())
+        for (const row of report.report[0][tool === 'lvs' ? 'seg' : 'vg'])
+          if (row[tool === 'lvs' ? 'lv_name' : 'vg_name'] === name)
+            row[key] = row[key].slice(0, at) + letter + row[key].slice(at + 1)
+        said.said[tool] = Buffer.from(JSON.stringify(report)).toString('base64')
+      }
+      change('vgs', 'vg0', 'vg_attr', 4, letters[0]!)
+      const names = ['root-1', 'striped', 'thin']
+      for (const [i, name] of names.entries()) change('lvs', name, 'lv_attr', 2, letters[i + 1]!)
+      const read = readProbe(JSON.stringify(said)).layout
+      const [changed] = read.groups!
+      const found = names.map((name) => changed!.volumes.find((each) => each.name === name)!)
+      expect([changed!, ...found].map(({ allocation }) => allocation)).toEqual(words)
+      expect(parseLayout(renderLayout(read))).toEqual(read)
+    }
   })
 
   test('file systems with features, sizes and settings', () => {

@@ -1,3 +1,7 @@
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Disk, DiskLayout, Partition } from '../../src/image/disk-layout.ts'
@@ -83,6 +87,50 @@ describe('where partitions lie', () => {
     expect(sfdisk).toContain(`1 : start=2048, size=2048, type=${BIOS_BOOT}, name="bios"`)
     expect(sfdisk).toContain(
       `2 : start=4096, size=131072, type=${ESP}, uuid=FC9D4267-1204-614E-99FC-9E9B244A19B7\n`,
+    )
+  })
+
+  test('a table that is longer or shorter than usual stays so: sfdisk makes it of what we write', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'sysclone-layout-'))
+    try {
+      for (const [tableLength, number, bytes, sectorBytes] of [
+        ...([
+          [undefined, 3, 3 * GIB, 512],
+          [256, 200, 3 * GIB, 512],
+          [64, 3, 3 * GIB, 512],
+        ] as const),
+        ...([
+          [8128, 1024, 2 * GIB, 512],
+          [undefined, 130, 2 * GIB, 512],
+        ] as const), // the last: of an old image
+      ] as const) {
+        const partitions = goldenDisk.partitions.map((p) => (p.number === 3 ? { ...p, number } : p))
+        const golden = { ...goldenDisk, partitions, ...(tableLength && { tableLength }) }
+        const planned = plan(golden, bytes, 'bios', sectorBytes)
+        const file = join(dir, `${tableLength}-${number}.img`)
+        execFileSync('truncate', ['-s', `${bytes}`, file])
+        execFileSync('sfdisk', ['--quiet', '--wipe', 'always', '--label', 'gpt', file], {
+          input: planned.sfdisk,
+        })
+        const { partitiontable } = JSON.parse(execFileSync('sfdisk', ['--json', file]).toString())
+        const usual = tableLength === undefined && number <= 128
+        expect(partitiontable['table-length']).toBe(usual ? undefined : `${tableLength ?? number}`)
+        expect(
+          partitiontable.partitions.map(({ node, start }: { node: string; start: number }) => [node, start]),
+        ).toEqual(planned.partitions.map((p) => [`${file}${p.number}`, p.startBytes / sectorBytes]))
+        const last = planned.partitions.at(-1)!
+        expect((last.startBytes + last.sizeBytes) / sectorBytes - 1).toBeLessThanOrEqual(
+          partitiontable.lastlba,
+        )
+      }
+    } finally {
+      rmSync(dir, { recursive: true })
+    }
+  })
+
+  test('a table that does not fit before the first partition is refused', () => {
+    expect(() => plan({ ...goldenDisk, tableLength: 8129 }, 3 * GIB)).toThrow(
+      /room for 8129 partitions.*at most 8128/,
     )
   })
 

@@ -11,7 +11,7 @@ import type { SshTarget } from '../../services/remote/login.ts'
 import { probeHostKey } from '../../services/remote/login.ts'
 import { connectSsh } from '../../services/remote/ssh.ts'
 import { UserError } from '../../src/fault.ts'
-import { freePort, startSshd } from '../capture/golden.ts'
+import { freePort, startAdminSshd, startSshd } from '../capture/golden.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'sysclone-ssh-'))
 let sshd: Awaited<ReturnType<typeof startSshd>>
@@ -148,23 +148,8 @@ describe('probeHostKey', () => {
   })
 })
 
-/** A folder's worth of sshd whose machine has a user `admin` that is not root, by files of its own mount namespace. */
 async function startWithAdmin(sudoers: string) {
-  const own = mkdtempSync(join(dir, 'admin-'))
-  execFileSync('chmod', ['755', dir, own])
-  const replaced = {
-    '/etc/passwd': `${readFileSync('/etc/passwd', 'utf8')}admin:x:12345:12345::/:/bin/sh\n`,
-    '/etc/shadow': `${readFileSync('/etc/shadow', 'utf8')}admin:*:19000:0:99999:7:::\n`,
-    '/etc/sudoers': sudoers,
-  }
-  const binds = Object.entries(replaced).map(([path, text], index) => {
-    const file = join(own, `file${index}`)
-    writeFileSync(file, text, { mode: path === '/etc/sudoers' ? 0o440 : 0o644 })
-    return `mount --bind '${file}' ${path}`
-  })
-  const inside = ['unshare', '-m', 'sh', '-ec', `${binds.join('\n')}\nexec "$@"`, 'sh']
-  const server = await startSshd(own, {}, inside)
-  execFileSync('chmod', ['644', join(own, 'client.pub')])
+  const server = await startAdminSshd(mkdtempSync(join(dir, 'admin-')), sudoers)
   const { port, hostKey, privateKey } = server
   return { ...server, target: target({ port, hostKey, privateKey, user: 'admin' }) }
 }
