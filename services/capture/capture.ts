@@ -231,8 +231,11 @@ async function blobOf(stage: Stage, text: string) {
   return { digest, bytes }
 }
 
-const excludesOf = ({ swapFiles }: Probe, { excludes = [], kind }: Work) =>
-  makeExclude({ patterns: excludes, paths: swapFiles, diskless: kind === 'diskless' })
+const excludesOf = ({ swapFiles, mountpoints }: Probe, { excludes = [], kind }: Work) =>
+  makeExclude({
+    ...{ patterns: excludes, paths: swapFiles, mounted: mountpoints },
+    diskless: kind === 'diskless',
+  })
 
 function worldOf(probe: Probe, work: Work, { left }: Scrub): World {
   const { layout, mountpoints } = probe

@@ -70,7 +70,9 @@ async function listFiles(
   needs: { list: string; root: string; probe: Probe; excludes: readonly string[]; diskless: boolean },
 ): Promise<Listed[]> {
   const { list, root, probe, excludes, diskless } = needs
-  const isExcluded = makeExclude({ patterns: excludes, paths: probe.swapFiles, diskless })
+  const isExcluded = makeExclude({
+    ...{ patterns: excludes, paths: probe.swapFiles, mounted: probe.mountpoints, diskless },
+  })
   const running = await ssh.runScript(list, [root, ...probe.mountpoints])
   const stderr = collect(running.stderr, 65_536)
   const files: Listed[] = []

@@ -6,6 +6,8 @@ import { bytewise } from './compare-line.ts'
 
 type Row = [pattern: string, why: string, types?: string]
 
+const MEDIA = 'media that were put in there'
+
 /** Its folders stay: their owners are those of the package. */
 const nfsState = [
   ...['etab', 'rmtab', 'xtab', 'state', '.etab.lock', '.rmtab.lock', '.xtab.lock', 'export-lock'],
@@ -21,7 +23,7 @@ const defaultExcludes: readonly Row[] = [
   ['tmp/**', 'temporary'],
   ['var/tmp/**', 'temporary'],
   ['selinux/**', 'made by the kernel'], // before /sys/fs/selinux
-  ['media/**', 'media that were put in there'],
+  ['media/**', MEDIA],
   ['lost+found', 'made by mkfs'],
   ['*/lost+found', 'made by mkfs', 'd'],
   ['swapfile', 'made anew for the size of the clone'],
@@ -71,11 +73,16 @@ export type Excludes = {
   patterns?: readonly string[] // of exclude=
   paths?: readonly string[] // known only on the machine, as its active swap files
   diskless?: boolean
+  /** Mount points of the file systems that are captured: a disk of its own below /media is no medium. */
+  mounted?: readonly string[]
 }
 
 /** Says why a file stays out; undefined: it is captured. Paths are one character a byte, relative to the root. */
 export function makeExclude(excludes: Excludes = {}): (path: string, type: string) => string | undefined {
-  const { patterns = [], paths = [], diskless = false } = excludes
+  const { patterns = [], paths = [], diskless = false, mounted = [] } = excludes
+  const disks = mounted.filter((path) => path.startsWith('/media/')).map((path) => bytewise(path.slice(1)))
+  const isOnDisk = (path: string) =>
+    disks.some((disk) => `${path}/`.startsWith(`${disk}/`) || disk.startsWith(`${path}/`))
   const own = patterns.map(userRule)
   const defaults = [...defaultExcludes, ...(diskless ? disklessExcludes : [])].map(defaultRule)
   const rules = [...own, ...defaults]
@@ -86,7 +93,10 @@ export function makeExclude(excludes: Excludes = {}): (path: string, type: strin
     if (swap.has(path)) return 'active swap files'
     const subject = type === 'd' ? `${path}/` : path
     if (!any.test(subject)) return undefined
-    const rule = rules.find(({ test, types }) => (types?.includes(type) ?? true) && test.test(subject))
+    const rule = rules.find(
+      ({ test, types, why }) =>
+        (types?.includes(type) ?? true) && test.test(subject) && !(why === MEDIA && isOnDisk(path)),
+    )
     return rule === undefined || rule.keeps ? undefined : rule.why
   }
 }

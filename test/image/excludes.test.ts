@@ -2,7 +2,7 @@
 // system it does not know it leaves out as well: ours never walks into one, and says so (probe-disks.ts).
 import { expect, test } from 'vitest'
 import { makeExclude } from '../../src/image/excludes.ts'
-import { defaultRules, makeScrubbed } from '../../src/image/scrub.ts'
+import { contentOf, defaultRules, makeClassify, staysThere } from '../../src/image/scrub.ts'
 
 const nfs = 'what a running NFS server knows of its clients'
 type Case = [theirs: string, reason: string, left: string[], kept?: string[]]
@@ -73,7 +73,9 @@ const cases: Case[] = [
 ]
 
 test.each(cases)('%s: %s', (_theirs, reason, left, kept = []) => {
-  const [isExcluded, isScrubbed] = [makeExclude(), makeScrubbed(defaultRules)]
+  const [isExcluded, classify] = [makeExclude(), makeClassify()]
+  const isScrubbed = (file: { path: string; type: string }) =>
+    classify(file).find((row) => contentOf(row) === undefined && staysThere(row, defaultRules[row]))
   const why = (name: string) => {
     const [path, type] = [name.replace(/\/$/, ''), name.endsWith('/') ? 'd' : 'f']
     return isScrubbed({ path, type }) ?? isExcluded(path, type)
@@ -86,4 +88,19 @@ test('a disk of its own below /media is taken back by a word of exclude=', () =>
   const why = makeExclude({ patterns: ['+ /media/data'] })
   expect([why('media/data', 'd'), why('media/data/x', 'f')]).toEqual([undefined, undefined])
   expect(why('media/usb', 'd')).toBeDefined()
+})
+
+test('what lies below /media stays out, but for a disk that is mounted there', () => {
+  const why = makeExclude({ mounted: ['/', '/media/fast disk'] })
+  const asked = [
+    'media/usb',
+    'media/usb/x',
+    'media/fast disk',
+    'media/fast disk/x',
+    'media/fast disk 2',
+    'media',
+  ]
+  expect(asked.filter((path) => why(path, 'd') === undefined)).toEqual([
+    ...['media/fast disk', 'media/fast disk/x', 'media'],
+  ])
 })
