@@ -200,7 +200,17 @@ test('petitboot: 209 is the whole URL of its configuration, 210 ends in a slash,
   expect(configFile).toBe('http://10.77.0.1/boot/petitboot/52-54-00-77-00-21')
   expect(bootFile).toBeUndefined()
   expect(replyOf(answered)).toMatchObject({ file: '', siaddr: '10.77.0.1' })
-  expect(replyOf(answered).options.get(209)?.toString()).toBe(configFile)
+  const read = parsePacket(bytesOf(answered, petitboot(14))).options
+  expect(read.get(209)?.toString('latin1')).toBe(configFile)
+  expect(read.get(210)?.toString('latin1')).toBe('http://10.77.0.1/') // names are appended to it as they are
+})
+
+test('option 210 is for petitboot alone, and never without 209', () => {
+  for (const name of ['ovmf-pxe-discover', 'ovmf-http-discover', 'ipxe-rom-discover', 'slof-discover'])
+    for (const code of [209, 210])
+      expect(codes(inDhcp(request(name), { deployment: armed })), name).not.toContain(code)
+  const ownDisk = inDhcp(petitboot(14))
+  for (const code of [209, 210]) expect(codes(ownDisk)).not.toContain(code)
 })
 
 test('SLOF never gets a 209: it would leave its boot file and load nothing', () => {
