@@ -135,6 +135,8 @@ export async function startServer<Name extends string>(
       ),
     /** The events since the last call are forgotten. */
     forget: () => void events.splice(0),
+    /** `hold`: that leases are stored is kept back, until `let`. */
+    journal: (word: 'hold' | 'let') => void child.stdin!.write(`${word}\n`),
     async leases(): Promise<ServerEvent[]> {
       const before = events.length
       child.stdin!.write('leases\n')
