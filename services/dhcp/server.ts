@@ -29,7 +29,7 @@ import type { Leases } from './leases.ts'
 import { type Listener, openListeners } from './listeners.ts'
 import { startProbes } from './probe.ts'
 import { type Case, makeSay } from './say.ts'
-import { makeLookingMac, startWatch } from './watch.ts'
+import { makeLookingMac, startWatch, usualLookEveryMs } from './watch.ts'
 
 export type DhcpNeeds = {
   networks: readonly Network[]
@@ -51,6 +51,8 @@ export type DhcpNeeds = {
   /** Sockets that systemd opened. */
   handed?: readonly HandedDescriptor[]
   ports?: DhcpPorts // others than the usual ones only in tests
+  /** Between two looks for other DHCP servers. */
+  lookEveryMs?: number
   now?: () => number
 }
 
@@ -87,7 +89,7 @@ export async function startDhcp(needs: DhcpNeeds) {
     restarted = false,
     handed: descriptors = [],
   } = needs
-  const { ports = usualPorts, now = Date.now } = needs
+  const { ports = usualPorts, now = Date.now, lookEveryMs = usualLookEveryMs } = needs
   const servers = new Map(networks.map((network) => [network, needs.serverOf(network)]))
   const ours = new Set(networks.map(({ address }) => address))
   const say = makeSay(emit, () => performance.now())
@@ -97,7 +99,10 @@ export async function startDhcp(needs: DhcpNeeds) {
   for (const { mode, subnet } of networks)
     if (mode === 'proxy') say.warn(`${subnetText(subnet)}: ${PROXY_WARNING}`)
   await rehearseNow()
-  const watch = await startWatch({ networks, mac: lookingMac, ports, onlyTell: coexist || restarted, say })
+  const watch = await startWatch({
+    ...{ networks, mac: lookingMac, ports, say },
+    ...{ onlyTell: coexist || restarted, everyMs: lookEveryMs },
+  })
   const handed = await openHanded(descriptors)
   const { listeners, sender, close } = await openListeners(networks, ports, handed)
   handed.finish()

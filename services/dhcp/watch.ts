@@ -13,14 +13,22 @@ import type { Say } from './say.ts'
 /** Three times, since any of them may be lost; dnsmasq pings an address for up to three seconds before it offers it. */
 const ASK_AT_MS = [0, 1000, 2000]
 const WAIT_MS = 3500
-const EVERY_MS = 300_000
+/** Between two looks. */
+export const usualLookEveryMs = 300_000
 const FOUND_LIMIT = 100
 
 /** Of one process: other servers keep an address for it, so it is always the same one. Locally administered. */
 export const makeLookingMac = (): Mac => macFromBytes(Uint8Array.of(2, ...randomBytes(5)))
 
-/** `onlyTell`: what is found at the start is only told. */
-type Needs = { networks: readonly Network[]; mac: Mac; ports: DhcpPorts; onlyTell: boolean; say: Say }
+/** `onlyTell`: what is found at the start is only told. `everyMs`: between two looks. */
+type Needs = {
+  networks: readonly Network[]
+  mac: Mac
+  ports: DhcpPorts
+  onlyTell: boolean
+  everyMs: number
+  say: Say
+}
 /** A network whose broadcasts we hear; others can't be looked at from here. */
 type Local = Network & { interface: string }
 
@@ -35,7 +43,7 @@ const kinds: Record<OtherServer['kind'], string> = {
  * at once. What is found later is said as `dhcp.rogue`.
  * @throws UserError naming the other server
  */
-export async function startWatch({ networks, mac, ports, onlyTell, say }: Needs) {
+export async function startWatch({ networks, mac, ports, onlyTell, everyMs, say }: Needs) {
   const local = networks.filter(isLocal)
   const closing = new AbortController()
   const look = (network: Local, first: boolean) =>
@@ -46,7 +54,7 @@ export async function startWatch({ networks, mac, ports, onlyTell, say }: Needs)
   for (const network of others) void lookAround(network)
   const timer = setInterval(() => {
     for (const network of local) void lookAround(network)
-  }, EVERY_MS)
+  }, everyMs)
 
   async function refuseBesideAnother(network: Local) {
     const [other] = (await lookIfPossible(network, true)) ?? []

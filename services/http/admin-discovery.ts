@@ -7,6 +7,7 @@ import { machineName } from '../../src/dhcp/client.ts'
 import { parsePacket } from '../../src/dhcp/packet.ts'
 import { readRequest } from '../../src/dhcp/request.ts'
 import { UserError } from '../../src/fault.ts'
+import type { Netboot } from '../../src/node/node.ts'
 import type { AdminNeeds } from './admin-needs.ts'
 import { Adopt } from './admin-schemas.ts'
 import { writeDefinitions } from './definitions.ts'
@@ -38,9 +39,10 @@ export function discoveryRoutes(app: FastifyInstance, needs: AdminNeeds) {
         allowed: found.mac,
         object: name,
       })
-    const own = { ...knownOf(found), ...(await loaderOf(found, name)) }
-    const all = { ...own, ...attrs, mac: found.mac }
-    await writeDefinitions(needs, [{ type: 'node', name, attrs: all }], { mode: await modeFor(name) })
+    const mode = await modeFor(name)
+    const loader = await loaderOf(found, { name, asked: attrs.netboot })
+    const all = { ...knownOf(found), ...attrs, ...loader, mac: found.mac }
+    await writeDefinitions(needs, [{ type: 'node', name, attrs: all }], { mode })
     emit('admin.change', { who: 'local', what: 'adopt', object: name, mac: found.mac })
     return { objects: [name], mac: found.mac, changes: [{ object: name, after: all }] }
   })
@@ -61,11 +63,20 @@ export function discoveryRoutes(app: FastifyInstance, needs: AdminNeeds) {
     return asked.map(describeAsker).find(({ machine }) => machine !== undefined) ?? {}
   }
 
-  /** With Secure Boot nothing but shim starts. What was set for the node before counts more. */
-  async function loaderOf({ secureBoot }: Stranger, name: NodeName): Promise<Record<string, string>> {
+  /** With Secure Boot nothing but shim starts: another netboot, asked for now or set before, would not boot the machine. */
+  async function loaderOf(
+    { secureBoot }: Stranger,
+    { name, asked }: { name: NodeName; asked: string | undefined },
+  ): Promise<{ netboot?: Netboot }> {
     if (!secureBoot) return {}
-    const node = await store.nodes.get(name)
-    return node?.netboot === undefined ? { netboot: 'shim' } : {}
+    const netboot = asked ?? (await store.nodes.get(name))?.netboot ?? ''
+    if (!['', 'shim'].includes(netboot))
+      throw new UserError('the machine has Secure Boot, and that starts shim alone', {
+        what: `netboot=${netboot}`,
+        allowed: 'netboot=shim, or none, which becomes shim',
+        object: name,
+      })
+    return { netboot: 'shim' }
   }
 
   /** A node that was defined before its machine came gets its MAC; one that has a machine keeps it. */

@@ -2,13 +2,16 @@
 import type { Digest } from '../address.ts'
 import type { SignedArch } from './plan.ts'
 
-export const blobName = (digest: Digest): string => `blobs/sha256/${hexOf(digest)}`
+const BLOBS = 'blobs/sha256/'
+export const blobName = (digest: Digest): string => `${BLOBS}${hexOf(digest)}`
+/** One file as it is in the store: every image server has it. A joined one is made here, beside the texts. */
+export const isBlobName = (name: string): boolean => name.startsWith(BLOBS)
 
 /** Files one after the other as one file, for loaders that take one ramdisk: the kernel unpacks what follows, too. */
 export const joinedName = (files: { name: string }[]): string =>
   files.length === 1
     ? files[0]!.name
-    : `blobs/joined/${files.map(({ name }) => name.slice('blobs/sha256/'.length)).join('.')}`
+    : `blobs/joined/${files.map(({ name }) => name.slice(BLOBS.length)).join('.')}`
 
 /** The key of a joined file among the public ones. */
 export const joinedKey = (digests: Digest[]): string => digests.map(hexOf).join('.')

@@ -90,9 +90,9 @@ export type FirstLoader =
       file?: string
       /** UEFI HTTP Boot takes only a reply that says HTTPClient. */
       vendorClass?: 'HTTPClient'
-      /** Option 209: what petitboot loads as its configuration. */
+      /** Option 209, for petitboot alone: the URL of its configuration, taken as it is. */
       configFile?: string
-      /** Option 210: what SLOF puts before the names of its configurations. */
+      /** Option 210, beside 209: what petitboot puts before any name that is no URL. It ends in a slash. */
       pathPrefix?: string
     }
   /** The firmware is not answered at all: without an offer it goes on to the next device of its boot order. */
@@ -128,11 +128,16 @@ export function planFirstLoader(asking: Asking): FirstLoader {
   if (machine === undefined)
     return none(`no loader for ${machineName(client) ?? 'a machine that does not say what it is'}`)
   if (plan.kind === 'local') return toOwnDisk(machine, asking)
-  if (machine === 'opal ppc64le')
-    return { kind: 'file', configFile: `${serverUrl(server)}/boot/petitboot/${macWithDashes(mac)}` }
+  if (machine === 'opal ppc64le') return petitbootFiles(mac, server)
   return plan.kind === 'hold' && kernelsOnly(machine, asking.node)
     ? loaderFile(machine, byDefault(asking))
     : loaderFile(machine, asking)
+}
+
+/** Names that it joins to the prefix are those of pxelinux, which are served as well. */
+function petitbootFiles(mac: Mac, server: ServerAddress): FirstLoader {
+  const pathPrefix = `${serverUrl(server)}/`
+  return { kind: 'file', configFile: `${pathPrefix}boot/petitboot/${macWithDashes(mac)}`, pathPrefix }
 }
 
 /** Nobody knows whether its firmware has Secure Boot: what is signed starts with and without it. */

@@ -153,7 +153,8 @@ const table: Row[] = [
   [new RegExp(`^boot/slof/(?:pxelinux\\.cfg/)?${hex}$`), byHex('slof')],
   [/^boot\/slof\/(?:pxelinux\.cfg\/)?(default)$/, byAsker('slof')],
   // Firmware that hands shim its options wrongly makes it ask for a second stage that nobody has: it gets the usual one.
-  // What ends in .efi is asked for on purpose: revocations.efi, shim_certificate_0.efi.
+  // What ends in .efi is asked for on purpose: revocations.efi, shim_certificate_0.efi. `oader/revocations.efi`
+  // of some Dells, which lost its first letter, is a quick miss too: a list of revocations must never be a loader.
   [
     /^boot\/shim\/x86_64\/(?!.*\.efi$)(.*)$/i,
     (_, __, world) => loaderOf('boot/shim/x86_64/grubx64.efi', world),

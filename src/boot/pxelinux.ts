@@ -1,6 +1,7 @@
 // pxelinux' configuration, and its small forms: petitboot's and the one that SLOF has built in.
 import { UserError } from '../fault.ts'
-import { joinedName } from './blob-names.ts'
+import { isBlobName, joinedName } from './blob-names.ts'
+import { imageServers, imageUrlText } from './image-url.ts'
 import { kernelLine } from './kernel-words.ts'
 import type { BootFile, BootPlan, KernelPlan, ServerAddress } from './plan.ts'
 import { serverUrl } from './policy.ts'
@@ -45,7 +46,9 @@ const kernelEntry = ({ kernel, initrds, args }: KernelPlan): string[] => [
 
 /** petitboot: full URLs, because it joins any other name to that of its configuration. Nothing is quoted, as SLOF keeps quotes. */
 export function renderPetitboot(plan: BootPlan, server: ServerAddress): string {
-  const url = ({ name }: Pick<BootFile, 'name'>) => `${serverUrl(server)}/${name}`
+  const [images] = imageServers(server)
+  const url = ({ name }: Pick<BootFile, 'name'>) =>
+    `${isBlobName(name) ? imageUrlText(images) : serverUrl(server)}/${name}`
   switch (plan.kind) {
     case 'install':
     case 'boot':

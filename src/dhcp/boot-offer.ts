@@ -38,7 +38,7 @@ export function bootOffer(
   if (loader.kind === 'none') return withoutFile(client, request.options, loader.why)
   const { file, vendorClass, configFile, pathPrefix } = loader
   const inHeader = file !== undefined && file.length <= FILE_FIELD_BYTES ? file : ''
-  const name = file ?? configFile ?? pathPrefix
+  const name = file ?? configFile
   return {
     kind: 'offer',
     file: name === undefined ? {} : { name },
@@ -49,7 +49,7 @@ export function bootOffer(
       ...(file !== undefined && { bootFile: file }),
       ...(vendorClass && { vendorClass }),
       ...(configFile !== undefined && { configFile }),
-      ...(pathPrefix !== undefined && { pathPrefix: withSlash(pathPrefix) }),
+      ...(pathPrefix !== undefined && { pathPrefix }),
     },
   }
 }
@@ -69,6 +69,3 @@ function withoutFile(client: Client, options: Options, why?: string): BootOffer 
   if (uefiPxe && client.kind === 'firmware') return ignore(`no boot file: ${why ?? 'unknown machine'}`)
   return { kind: 'offer', file: why === undefined ? {} : { why }, header: {}, options: {} }
 }
-
-/** A name is appended to it as it is. */
-const withSlash = (path: string) => (path.endsWith('/') ? path : `${path}/`)

@@ -70,7 +70,7 @@ const table = {
   uuid: [97, bytes], // type 0 and 16 bytes, RFC 4578 2.3
   ipxe: [175, bytes], // iPXE's own sub-options
   configFile: [209, text], // RFC 5071, of pxelinux and petitboot
-  pathPrefix: [210, text],
+  pathPrefix: [210, text], // RFC 5071; ends in a slash, names are put behind it as they are
 } satisfies Record<string, [number, Kind<any>]>
 
 type Table = typeof table

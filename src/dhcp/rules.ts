@@ -57,7 +57,7 @@ const rules: Record<string, Rule> = {
   tftpServer: ourAddress,
   bootFile: file,
   configFile: file,
-  pathPrefix: file,
+  pathPrefix: 'before names that petitboot looks for without a URL',
   vendorClass: 'the client takes the file only with it',
   vendorOptions: 'BIOS firmware takes a proxy only with it',
   ipxe: 'iPXE need not wait for a proxy',

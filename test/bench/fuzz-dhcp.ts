@@ -144,7 +144,7 @@ export async function fuzzDhcp({ count, nodes }: FuzzTask, random: Random, judge
   }
 }
 
-const keyOf = (xid: number, chaddr: Uint8Array) => `${xid} ${Buffer.from(chaddr).toString('hex')}`
+export const keyOf = (xid: number, chaddr: Uint8Array) => `${xid} ${Buffer.from(chaddr).toString('hex')}`
 
 /** As we read it; undefined when we do not read it at all. */
 function typeOf(bytes: Buffer): number | undefined {

@@ -1,4 +1,5 @@
-// A million packets that almost are what clients send, against DHCP, TFTP and the HTTP of loader texts of a running server.
+// A million packets that almost are what clients send, against DHCP, TFTP, the HTTP of loader texts and that of blobs of a
+// running server, and against one with mode: proxy.
 // Nothing may end, every answer must be one that a client may get, and memory must stay where it is.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -14,14 +15,26 @@ const SEED = Number(process.env.SYSCLONE_FUZZ_SEED) || Date.now() % 1_000_000
 /** What is kept of machines that ask is bounded, and bounded things fill up: until a third of the packets it may grow. */
 const GROWN_MB = 32
 const NODES = 50
+/** A proxy has words for known machines alone, and few for one that asks often. */
+const PROXY_NODES = 1000
 
 export async function fuzz(ground: Ground) {
   heading(`Fuzz: ${PACKETS.toLocaleString('en-US')} mutated packets for each server, seed ${SEED}`)
+  await against(ground, { nodes: NODES }, ['dhcp', 'tftp', 'http', 'blobs'])
+  await against(ground, { nodes: PROXY_NODES, proxy: true }, ['proxy'])
+}
+
+async function against(
+  ground: Ground,
+  options: { nodes: number; proxy?: boolean },
+  protocols: FuzzTask['protocol'][],
+) {
   const site = ground.site()
-  const server = await sysclone({ nodes: NODES }).start(site)
+  const { nodes } = options
+  const server = await sysclone(options).start(site)
   try {
-    for (const protocol of ['dhcp', 'tftp', 'http'] as const) {
-      const client = (count: number, seed: number) => runClient({ protocol, count, seed, nodes: NODES, site })
+    for (const protocol of protocols) {
+      const client = (count: number, seed: number) => runClient({ protocol, count, seed, nodes, site })
       const first = await client(Math.ceil(PACKETS / 3), SEED)
       const before = memoryOf(server.pids)
       const rest = await client(PACKETS - Math.ceil(PACKETS / 3), SEED + 1)

@@ -14,16 +14,21 @@ const cache = process.env.SYSCLONE_CACHE || '/var/cache/sysclone'
 type Options = {
   /** Nodes that are defined and to boot `kernel` and `initrd`; the others are machines that nobody knows. */
   nodes?: number
+  /** Another DHCP server gives the addresses. */
+  proxy?: boolean
   /** Lines of the configuration beside networks, stateDir and api. */
   config?: string[]
 }
 
-export function sysclone({ nodes = 0, config = [] }: Options = {}, name = 'sysclone'): Contestant {
+export function sysclone(
+  { nodes = 0, proxy = false, config = [] }: Options = {},
+  name = 'sysclone',
+): Contestant {
   return {
     name,
     async start(site) {
       const file = join(site.folder, 'sysclone.yaml')
-      writeFileSync(file, [...configLines(site, nodes > 0), ...config, ''].join('\n'))
+      writeFileSync(file, [...configLines(site, { nodes, proxy }), ...config, ''].join('\n'))
       if (site.digests.big) linkBlob(site, 'big', join(site.folder, 'state/images/blobs/sha256'))
       const running = await launch(name, {
         argv: site.lan.inServer([...node, main, 'serve', '--config', file]),
@@ -38,9 +43,9 @@ export function sysclone({ nodes = 0, config = [] }: Options = {}, name = 'syscl
 }
 
 /** Nodes have the first half of the addresses that are otherwise given to anybody. */
-const configLines = ({ folder }: Site, fixed: boolean) => [
+const configLines = ({ folder }: Site, { nodes, proxy }: { nodes: number; proxy: boolean }) => [
   `stateDir: ${join(folder, 'state')}`,
-  `networks: [{ interface: ${devices.server}, subnet: ${subnet}, address: ${serverAddress}, pool: ${fixed ? middle : pool.from}-${pool.to} }]`,
+  `networks: [{ interface: ${devices.server}, subnet: ${subnet}, address: ${serverAddress}, ${proxy ? 'mode: proxy' : `pool: ${nodes > 0 ? middle : pool.from}-${pool.to}`} }]`,
   `api: { socket: ${socketOf(folder)} }`,
 ]
 const middle = '10.77.192.1'

@@ -38,7 +38,7 @@ const uefi = 'boot/grub/x86_64-efi/core.efi'
 const arm = 'boot/grub/arm64-efi/core.efi'
 const ppc = 'boot/grub/powerpc-ieee1275/core.elf'
 const script = `${http}/boot/ipxe/52-54-00-77-00-11`
-const petitboot = `209 ${http}/boot/petitboot/52-54-00-77-00-11`
+const petitboot = `209 ${http}/boot/petitboot/52-54-00-77-00-11 210 ${http}/`
 const core = {
   'arm64 HTTP': `${http}/${arm}`,
   'UEFI HTTP': `${http}/${uefi}`,
@@ -84,7 +84,7 @@ function ownDisk(netboot: Netboot | 'none', name: Name): string {
 
 function brief(loader: FirstLoader): string {
   if (loader.kind !== 'file') return loader.kind
-  return loader.file ?? `209 ${loader.configFile}`
+  return loader.file ?? `209 ${loader.configFile} 210 ${loader.pathPrefix}`
 }
 const ask = (client: Client, netboot: string, armed: boolean) =>
   planFirstLoader({

@@ -146,6 +146,9 @@ const rules: Record<string, Case[]> = {
     ['pxelinux.cfg/01-52-54-00-77-00-14', petitboot],
   ],
   "SLOF: below the name that DHCP gave it, in pxelinux' order": [
+    // By UUID first, of machines that have one: a quick miss.
+    ['boot/slof/pxelinux.cfg/4c4c4544-0042-3510-8052-b4c04f564433', undefined],
+    ['boot/slof/4c4c4544-0042-3510-8052-b4c04f564433', undefined],
     ['boot/slof/pxelinux.cfg/01-52-54-00-77-00-11', slof],
     ['boot/slof/01-52-54-00-77-00-11', slof],
     ['boot/slof/pxelinux.cfg/0A4D000B', slof],

@@ -8,8 +8,9 @@ import type { Mac, NodeName } from '../../src/address.ts'
 import { joinedName } from '../../src/boot/blob-names.ts'
 import { eliloWarning, renderElilo } from '../../src/boot/elilo.ts'
 import { renderGrub, signedGrubStart } from '../../src/boot/grub.ts'
+import { parseImageUrl } from '../../src/boot/image-url.ts'
 import { renderIpxe } from '../../src/boot/ipxe.ts'
-import type { BootNode, BootPlan, KernelPlan } from '../../src/boot/plan.ts'
+import type { BootNode, BootPlan, KernelPlan, ServerAddress } from '../../src/boot/plan.ts'
 import { planBoot } from '../../src/boot/policy.ts'
 import { renderPetitboot, renderPxelinux, renderSlof } from '../../src/boot/pxelinux.ts'
 import { strangerNode } from '../../src/boot/strangers.ts'
@@ -175,10 +176,33 @@ test('elilo and SLOF get several ramdisks as one file, pxelinux as a list', () =
 
 test('petitboot: full URLs and no quotes, which SLOF and pxelinux keep', () => {
   const text = renderPetitboot(install, ports)
-  const files = [...text.matchAll(/^\t(?:kernel|initrd) (\S+)$/gm)].map(([, url]) => url)
-  expect(files).toHaveLength(2)
-  for (const url of files) expect(url).toMatch(/^http:\/\/10\.77\.0\.1:8080\/blobs\//)
+  expect(petitbootFiles(install, ports)).toHaveLength(2)
+  for (const url of petitbootFiles(install, ports)) expect(url).toMatch(/^http:\/\/10\.77\.0\.1:\d+\/blobs\//)
   expect(text).not.toMatch(/["']/)
+})
+
+const petitbootFiles = (plan: KernelPlan & { kind: 'install' }, us: ServerAddress) =>
+  [...renderPetitboot(plan, us).matchAll(/^\t(?:kernel|initrd) (\S+)$/gm)].map(([, url]) => url)
+test('petitboot: kernel and a single ramdisk from the first image server, what is joined from us', () => {
+  const [kernel, initrd] = ['1', '2'].map((digit) => `blobs/sha256/${digit.repeat(64)}`)
+  const joined = joinedName(install.initrds)
+  const single = { ...install, initrds: install.initrds.slice(0, 1) }
+  const images = [parseImageUrl('http://10.77.0.5:8090/images'), parseImageUrl('http://10.77.0.6')]
+  const rows: [ServerAddress, typeof install, string[]][] = [
+    [ports, single, [`http://10.77.0.1:8082/${kernel}`, `http://10.77.0.1:8082/${initrd}`]],
+    [ports, install, [`http://10.77.0.1:8082/${kernel}`, `http://10.77.0.1:8080/${joined}`]],
+    [
+      { ...ports, images },
+      single,
+      [`http://10.77.0.5:8090/images/${kernel}`, `http://10.77.0.5:8090/images/${initrd}`],
+    ],
+    [
+      { ...ports, images },
+      install,
+      [`http://10.77.0.5:8090/images/${kernel}`, `http://10.77.0.1:8080/${joined}`],
+    ],
+  ]
+  for (const [us, plan, files] of rows) expect(petitbootFiles(plan, us)).toEqual(files)
 })
 
 test('SLOF: at most 2 KB, and only words that it knows', () => {

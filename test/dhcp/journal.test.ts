@@ -1,9 +1,13 @@
 import { spawn } from 'node:child_process'
 import {
   appendFileSync,
+  constants,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
+  readlinkSync,
+  realpathSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -90,6 +94,39 @@ test('a record changes nothing of the file but bytes; a journal that is closed e
   const text = readFileSync(path, 'latin1')
   expect(text).not.toContain('\0')
   expect(parseJournal(text)).toEqual({ leases: [lease(1, { until: 1199 })], dropped: 0 })
+})
+
+/** The flags that the kernel has for our open files of that path. */
+const openFlags = (path: string) =>
+  readdirSync('/proc/self/fd').flatMap((fd) => {
+    if (linkOf(`/proc/self/fd/${fd}`) !== path) return []
+    const [, octal = ''] = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1')) ?? []
+    return [Number.parseInt(octal, 8)]
+  })
+const linkOf = (path: string) => {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return undefined // the descriptor with which the folder was read
+  }
+}
+
+// At the start, after it was written anew, and without room for that.
+test('a write ends when it is on the disk: O_DSYNC on every file that the journal has open', async () => {
+  const path = join(realpathSync(folder), 'synced')
+  const flags = () => openFlags(path).map((each) => each & (constants.O_DSYNC | constants.O_WRONLY))
+  const durable = [constants.O_DSYNC | constants.O_WRONLY]
+  const journal = await openJournal(path, { live: () => [], compactBytes: 100 })
+  expect(flags()).toEqual(durable)
+  const { ino } = statSync(path)
+  for (let round = 0; round < 4; round++) await journal.append(lease(1)) // the third makes it too long
+  expect(statSync(path).ino).not.toBe(ino)
+  expect(flags()).toEqual(durable)
+  await journal.close()
+  mkdirSync(`${path}.new/x`, { recursive: true })
+  const again = await openJournal(path, { live: () => [] })
+  expect(flags()).toEqual(durable)
+  await again.close()
 })
 
 test('damaged lines are counted and cost no other record', async () => {

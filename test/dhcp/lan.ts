@@ -92,6 +92,7 @@ type Setup = {
   nodes?: (Partial<BootNode> | object)[]
   coexist?: boolean
   restarted?: boolean
+  lookEveryMs?: number
   journal?: string
 }
 type ServerEvent = Record<string, any>
@@ -106,13 +107,14 @@ export async function startServer<Name extends string>(
     nodes = [],
     coexist = true,
     restarted = false,
+    lookEveryMs,
     journal = join(lan.folder, 'leases.journal'),
   }: Setup,
   before: string[] = [],
 ) {
   const program = join(import.meta.dirname, 'dhcp-process.ts')
   const setup = join(lan.folder, 'setup.json')
-  writeFileSync(setup, JSON.stringify({ networks, nodes, coexist, restarted, journal }))
+  writeFileSync(setup, JSON.stringify({ networks, nodes, coexist, restarted, lookEveryMs, journal }))
   const child = lan.start(space, [
     ...before,
     process.execPath,
@@ -135,6 +137,8 @@ export async function startServer<Name extends string>(
       ),
     /** The events since the last call are forgotten. */
     forget: () => void events.splice(0),
+    /** `hold`: that leases are stored is kept back, until `let`. */
+    journal: (word: 'hold' | 'let') => void child.stdin!.write(`${word}\n`),
     async leases(): Promise<ServerEvent[]> {
       const before = events.length
       child.stdin!.write('leases\n')

@@ -72,7 +72,10 @@ const dnsmasq = (...more: string[]) =>
       ...more,
     ],
   ])
-const startHere = (more: object = {}, how: { coexist?: boolean; restarted?: boolean } = {}) =>
+const startHere = (
+  more: object = {},
+  how: { coexist?: boolean; restarted?: boolean; lookEveryMs?: number } = {},
+) =>
   startServer(lan, 'server', {
     ...{ networks: [{ ...served, ...more }], nodes, coexist: false, ...how },
     journal: join(lan.folder, `${Math.random()}.journal`),
@@ -86,6 +89,18 @@ test('beside dnsmasq it does not start and says what can be done; with coexist i
   )
   const server = await startHere({}, { coexist: true })
   await until(() => server.seen('dhcp.rogue', { address: '10.77.0.9' }).length > 0)
+  await server.stop()
+  await lan.stop(other)
+})
+
+test('it looks again while it runs: a server that comes later is told, and is asked on', async () => {
+  const server = await startHere({}, { lookEveryMs: 4000 }) // it has looked, and found nobody
+  expect(server.seen('dhcp.rogue')).toEqual([])
+  const other = dnsmasq('--dhcp-range=10.77.0.150,10.77.0.160')
+  await until(() => server.seen('dhcp.rogue', { address: '10.77.0.9' }).length > 0)
+  const asked = () => other.said().match(/DHCPDISCOVER\(o0\)/g)?.length ?? 0
+  const before = asked()
+  await until(() => asked() >= before + 4, { why: other.said }) // a look asks three times, and is over before the next
   await server.stop()
   await lan.stop(other)
 })

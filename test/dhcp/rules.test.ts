@@ -3,7 +3,9 @@
 import { expect, test } from 'vitest'
 import { type Digest, type Ipv4, parseMac } from '../../src/address.ts'
 import type { BootNode } from '../../src/boot/plan.ts'
+import { machineName } from '../../src/dhcp/client.ts'
 import { bootServerDestination, destinationOf, usualPorts } from '../../src/dhcp/delivery.ts'
+import type { Lease } from '../../src/dhcp/leases.ts'
 import type { Options } from '../../src/dhcp/options.ts'
 import { type Packet, parsePacket, serializePacket } from '../../src/dhcp/packet.ts'
 import { bootServerAnswer, proxyAnswer } from '../../src/dhcp/proxy.ts'
@@ -30,6 +32,8 @@ import {
 
 const efi = 'boot/grub/x86_64-efi/core.efi'
 const bios = 'boot/grub/i386-pc/core.0'
+const arm = 'boot/grub/arm64-efi/core.efi'
+const petitbootConfig = 'http://10.77.0.1/boot/petitboot/52-54-00-77-00-11'
 const proxied: Network = { ...network, mode: 'proxy' }
 const pxe = (arch: number) => `PXEClient:Arch:${String(arch).padStart(5, '0')}:UNDI:003000`
 
@@ -73,17 +77,30 @@ test('BIOS ROM: a proxy offer says "use this file" (43 = 06 01 08 ff) and names 
   })
 })
 
-for (const arch of [7, 9])
-  test(`EDK2 of 2014-2016 (arch ${arch}): a proxy offer has no option 43, or the first one is lost`, () => {
-    const asked = request('ovmf-pxe-discover', { clientArchs: [arch], vendorClass: pxe(arch) })
-    const answered = proxyAnswer(asked, {
-      ...context({ node: nodeOf(asked), network: proxied }),
-      built: new Set([efi]),
-    })
-    expect(codes(answered)).not.toContain(43)
+// Of 32-bit firmware only iPXE gets anything: there is no loader of ours for it.
+for (const [arch, vendorClass, capture] of [
+  [6, 'PXEClient', 'ipxe-efi-discover'],
+  [7, 'PXEClient', 'ovmf-pxe-discover'],
+  [7, 'PXEClient', 'ipxe-efi-discover'],
+  [9, 'PXEClient', 'ovmf-pxe-discover'],
+  [11, 'PXEClient', 'aavmf-pxe-discover'],
+  [11, 'PXEClient', 'ipxe-arm64-discover'],
+  [16, 'HTTPClient', 'ovmf-http-discover'],
+  [19, 'HTTPClient', 'aavmf-http-discover'],
+] as const)
+  test(`EDK2 of 2014-2016 (${capture}, arch ${arch}): a proxy offer has no option 43, or the first one is lost`, () => {
+    const own = vendorClass + pxe(arch).slice('PXEClient'.length)
+    const asked = request(capture, { clientArchs: [arch], vendorClass: own })
+    const answered = inProxy(asked)
+    expect(parsePacket(bytesOf(answered, asked)).options.has(43)).toBe(false)
     expect(replyOf(answered)).toMatchObject({ siaddr: '10.77.0.1', yiaddr: '0.0.0.0' })
-    expect(optionsOf(answered)).toMatchObject({ vendorClass: 'PXEClient', serverId: '10.77.0.1' })
+    expect(replyOf(answered).file).not.toBe('')
+    expect(optionsOf(answered)).toMatchObject({ vendorClass, serverId: '10.77.0.1' })
   })
+test('32-bit UEFI (arch 6): there is no loader for it, and a proxy that has none says nothing', () => {
+  const asked = request('ovmf-pxe-discover', { clientArchs: [6], vendorClass: pxe(6) })
+  expect(inProxy(asked)).toEqual({ kind: 'ignore', why: 'no boot file: no loader for uefi i386' })
+})
 
 test('EDK2 asks port 4011 next, and gets its file there, with identifiers and its real address back', () => {
   const uuid = Buffer.from('0011111111222233334444555555555555', 'hex')
@@ -200,7 +217,17 @@ test('petitboot: 209 is the whole URL of its configuration, 210 ends in a slash,
   expect(configFile).toBe('http://10.77.0.1/boot/petitboot/52-54-00-77-00-21')
   expect(bootFile).toBeUndefined()
   expect(replyOf(answered)).toMatchObject({ file: '', siaddr: '10.77.0.1' })
-  expect(replyOf(answered).options.get(209)?.toString()).toBe(configFile)
+  const read = parsePacket(bytesOf(answered, petitboot(14))).options
+  expect(read.get(209)?.toString('latin1')).toBe(configFile)
+  expect(read.get(210)?.toString('latin1')).toBe('http://10.77.0.1/') // names are appended to it as they are
+})
+
+test('option 210 is for petitboot alone, and never without 209', () => {
+  for (const name of ['ovmf-pxe-discover', 'ovmf-http-discover', 'ipxe-rom-discover', 'slof-discover'])
+    for (const code of [209, 210])
+      expect(codes(inDhcp(request(name), { deployment: armed })), name).not.toContain(code)
+  const ownDisk = inDhcp(petitboot(14))
+  for (const code of [209, 210]) expect(codes(ownDisk)).not.toContain(code)
 })
 
 test('SLOF never gets a 209: it would leave its boot file and load nothing', () => {
@@ -235,14 +262,33 @@ test('Dell firmware drops to disk on a NAK race: an address is held from its off
   expect('address' in theirs && theirs.address).not.toBe(first.address)
 })
 
-test('thirty machines that start at once are not given one address after the other', () => {
+test('thirty machines that start at once: an address is of the machine, not of who asks first, and none gets a NAK', () => {
   const big = { ...pooled, pool: { from: ip('10.77.0.100'), to: ip('10.77.0.199') } }
-  const given = [0x21, 0x22, 0x23].map((last) => {
-    const card = { chaddr: Buffer.from(`5254007700${last.toString(16)}`.padEnd(32, '0'), 'hex') }
-    const answered = answer(request('udhcpc-discover', {}, card), context({ network: big }))
-    return 'address' in answered ? answered.address : answered.kind
-  })
-  expect(new Set(given).size).toBe(3)
+  const asks = (name: string, n: number, leases: Lease[], options: Options = {}) => {
+    const chaddr = Buffer.alloc(16)
+    chaddr.set([0x52, 0x54, 0, 0x77, 1, n * 7])
+    const asked = request(name, options, { chaddr })
+    return { asked, answered: answer(asked, context({ network: big, leases })) }
+  }
+  const offers = (machines: number[]): Lease[] => {
+    const leases: Lease[] = []
+    for (const n of machines) {
+      const { asked, answered } = asks('udhcpc-discover', n, leases)
+      if (answered.kind !== 'offer') throw new Error(answered.kind)
+      leases.push({ mac: asked.mac, address: answered.address, state: 'held', until: now + 1000 })
+    }
+    return leases
+  }
+  const machines = Array.from({ length: 30 }, (_, n) => n)
+  const leases = offers(machines)
+  expect(new Set(leases.map(({ address }) => address)).size).toBe(30)
+  const byMac = (list: Lease[]) => Object.fromEntries(list.map(({ mac, address }) => [mac, address]))
+  expect(byMac(offers(machines.toReversed()))).toEqual(byMac(leases))
+  // Each asks for what it was offered while the others hold theirs.
+  for (const [n, { address }] of leases.entries()) {
+    const chosen = { serverId: network.address, requestedAddress: address }
+    expect(asks('udhcpc-request', n, leases, chosen).answered).toMatchObject({ kind: 'ack', address })
+  }
 })
 
 // ---- fields and options ----
@@ -330,6 +376,48 @@ test('option 93: the first known value counts; 7 and 9 are both x64', () => {
     expect(replyOf(inDhcp(request('ovmf-pxe-discover', { clientArchs }))).file).toBe(efi)
   expect(replyOf(inDhcp(request('ovmf-pxe-discover', { clientArchs: [0] }))).file).toBe(bios)
 })
+
+// Each value that the rule has: what the client is, and what it loads first; `why` when there is nothing for it.
+const machines: [code: number, what: string, loads: { file?: string; configFile?: string; why?: string }][] =
+  [
+    [0x00, 'bios x86_64', { file: bios }],
+    [0x06, 'uefi i386', { why: 'no boot file: no loader for uefi i386' }],
+    [0x07, 'uefi x86_64', { file: efi }],
+    [0x09, 'uefi x86_64', { file: efi }],
+    [0x0a, 'uefi arm', { why: 'no boot file: no loader for uefi arm' }],
+    [0x0b, 'uefi aarch64', { file: arm }],
+    [0x0c, 'openfirmware ppc64le', { file: 'boot/grub/powerpc-ieee1275/core.elf' }],
+    [0x0d, 'opal ppc64le', { configFile: petitbootConfig }],
+    [0x0e, 'opal ppc64le', { configFile: petitbootConfig }],
+    [0x0f, 'uefi i386', { why: 'no loader for uefi i386' }],
+    [0x10, 'uefi x86_64', { file: `http://10.77.0.1/${efi}` }],
+    [0x11, 'uefi x86_64', { file: `http://10.77.0.1/${efi}` }],
+    [0x12, 'uefi arm', { why: 'no loader for uefi arm' }],
+    [0x13, 'uefi aarch64', { file: `http://10.77.0.1/${arm}` }],
+    [0x19, 'uefi riscv32', { why: 'no boot file: no loader for uefi riscv32' }],
+    [0x1b, 'uefi riscv64', { why: 'no boot file: no loader for uefi riscv64' }],
+    [0x1f, 'bios s390x', { why: 'no loader for bios s390x' }],
+    [0x27, 'uefi loongarch64', { why: 'no boot file: no loader for uefi loongarch64' }],
+    [0x29, 'raspberry aarch64', { why: 'no loader for raspberry aarch64' }],
+  ]
+const byHttp = (code: number) => code >= 0x0f && code <= 0x13
+for (const [code, what, { file, configFile, why }] of machines)
+  test(`option 93 = 0x${code.toString(16).padStart(2, '0')}: ${what}, ${file ?? configFile ?? why}`, () => {
+    const vendorClass = byHttp(code) ? pxe(code).replace('PXE', 'HTTP') : pxe(code)
+    const asked = request('ovmf-pxe-discover', { clientArchs: [code], vendorClass })
+    expect(machineName(asked.client)).toBe(what)
+    expect(asked.client.protocol).toBe(byHttp(code) ? 'http' : 'tftp')
+    const answered = inDhcp(asked, { deployment: armed })
+    if (answered.kind === 'ignore') return expect(answered.why).toBe(why)
+    expect(answered).toMatchObject({
+      kind: 'offer',
+      file: why === undefined ? { name: file ?? configFile } : { why },
+    })
+    const options = optionsOf(answered)
+    expect([options.bootFile, options.configFile]).toEqual([file, configFile])
+    expect(replyOf(answered).file).toBe(file ?? '')
+    expect(options.vendorClass).toBe(byHttp(code) && file ? 'HTTPClient' : undefined)
+  })
 
 test('option 60: matched by its beginning, answered with exactly PXEClient or HTTPClient', () => {
   const http = request('ovmf-http-discover', { vendorClass: 'HTTPClient:Arch:00019:UNDI:003016' })

@@ -137,8 +137,16 @@ test('a node that was defined before its machine came gets its MAC, and shim for
   machines[1]!.tftp(`boot/known/${macs[1].replaceAll(':', '-')}/secure/serial/`)
   const [waiting] = discovered()
   expect(waiting).toMatchObject({ mac: macs[1], secureBoot: true })
-  world.sysclone('mkdef', 'n7', 'groups=rack1')
+  world.sysclone('mkdef', 'n7', 'groups=rack1', 'netboot=grub2-http')
   expect(world.sysclone('adopt', waiting.code, 'n5').err).toContain('the node has a machine already')
+  // Nothing but shim would start there: what was set before is not kept without a word, nor is what is asked for.
+  const refusal = (netboot: string) =>
+    `n7: the machine has Secure Boot, and that starts shim alone (netboot=${netboot}; allowed: netboot=shim, or none`
+  expect(world.sysclone('adopt', waiting.code, 'n7').err).toContain(refusal('grub2-http'))
+  expect(world.sysclone('chdef', 'n7', 'netboot=')).toMatchObject({ code: 0 })
+  expect(world.sysclone('adopt', waiting.code, 'n7', 'netboot=ipxe').err).toContain(refusal('ipxe'))
+  expect(attrsOf('n7', 'mac,netboot')).toEqual({ mac: '', netboot: '' })
+  expect(discovered()).toHaveLength(1)
   expect(world.sysclone('adopt', waiting.code, 'n7', '--json')).toMatchObject({ code: 0 })
   expect(attrsOf('n7', 'mac,serial,groups,netboot')).toEqual({
     ...{ mac: macs[1], serial: '', groups: 'rack1', netboot: 'shim' },

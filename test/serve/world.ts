@@ -19,8 +19,9 @@ export type World = Awaited<ReturnType<typeof openWorld>>
 /**
  * @param network more keys of the one network, as `pool: ...`
  * @param preload a module for every process of the server
+ * @param primary the interface's first address; ours is a secondary one then
  */
-export async function openWorld({ network = '', preload = '' } = {}) {
+export async function openWorld({ network = '', preload = '', primary = '' } = {}) {
   const folder = mkdtempSync('/var/tmp/sysclone-serve-')
   const namespace = `scserve${process.pid}`
   const inside = ['ip', 'netns', 'exec', namespace]
@@ -29,7 +30,7 @@ export async function openWorld({ network = '', preload = '' } = {}) {
   sh([...inside, 'ip', 'link', 'set', 'lo', 'up'])
   sh([...inside, 'ip', 'link', 'add', 'br0', 'type', 'bridge'])
   sh([...inside, 'ip', 'link', 'set', 'br0', 'up'])
-  for (const address of Object.values(addresses))
+  for (const address of [...(primary ? [primary] : []), ...Object.values(addresses)])
     sh([...inside, 'ip', 'addr', 'add', `${address}/24`, 'dev', 'br0'])
 
   const stateDir = join(folder, 'state')

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { makeQueue, type Place } from '../../services/tftp/queue.ts'
+import { makeQueue, type Place, usualLimits } from '../../services/tftp/queue.ts'
 
 const limits = { perClient: 2, total: 3, waiting: 10, patienceMs: 100 }
 
@@ -43,6 +43,24 @@ test('so many per client, so many in all; the rest waits in order of arrival', (
   expect(names()).toEqual(['a1', 'a2', 'c1']) // a3 is still beyond what a may have
   leave('a1')
   expect(names()).toEqual(['a2', 'c1', 'a3'])
+})
+
+test('usually: four transfers of one client, 2000 in all', () => {
+  const { enter, leave, names } = open(usualLimits)
+  const started = (name: string) => enter(name) && names().includes(name)
+  const clients = Array.from({ length: 501 }, (_, n) => String.fromCodePoint(0x4e00 + n))
+  const [first, last] = [clients[0]!, clients[500]!]
+  for (const client of clients.slice(0, 500))
+    for (const n of [1, 2, 3, 4]) expect(started(`${client}${n}`)).toBe(true)
+  leave(`${first}1`)
+  expect(started(`${last}1`)).toBe(true) // there is a place again
+  expect(started(`${last}2`)).toBe(false)
+  leave(`${first}2`)
+  expect(names()).toContain(`${last}2`)
+  for (const n of [3, 4]) leave(`${first}${n}`)
+  for (const n of [3, 4]) expect(started(`${last}${n}`)).toBe(true)
+  leave(`${clients[1]}1`)
+  expect(started(`${last}5`)).toBe(false) // a place is free, and it has four
 })
 
 test('no room to wait either: refused; one client does not fill the room', () => {
