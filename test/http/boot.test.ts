@@ -91,6 +91,26 @@ test('a node gets its iPXE text, spelled as GRUB reads headers, and main hears o
     ])
 })
 
+test('iPXE keeps its connection for all it fetches: text and kernel come over one, and it closes at last', async () => {
+  const ask = (path: string, last = false) =>
+    `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: ${last ? 'close' : 'keep-alive'}\r\n\r\n`
+  const text = renderIpxe(planBoot(one, us)!, us, { name: 'boot/ipxe/52-54-00-77-00-11' })
+  const socket = connect(boot.port, '127.0.0.1')
+  let got = ''
+  socket.setEncoding('latin1').on('data', (part: string) => (got += part))
+  socket.write(ask('/boot/ipxe/52-54-00-77-00-11'))
+  await expect.poll(() => got).toMatch(/Connection: keep-alive\r\n/i)
+  await expect.poll(() => body(got)).toBe(text)
+  got = ''
+  socket.write(ask('/nobody/has/this')) // a miss does not end it either
+  await expect.poll(() => status(got)).toBe(404)
+  got = ''
+  socket.write(ask(kernel, true))
+  await once(socket, 'close')
+  expect(status(got)).toBe(200)
+  expect(body(got)).toBe(blob.toString('latin1'))
+})
+
 test('two ramdisks as one file, the second from a multiple of four on; nothing else can be joined', async () => {
   const joined = `/blobs/joined/${'2'.repeat(64)}.${'3'.repeat(64)}`
   const both = await Promise.all([request('GET', joined), request('GET', joined)])
