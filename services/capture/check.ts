@@ -11,8 +11,8 @@ import type { SshTarget } from '../remote/login.ts'
 import { connectSsh, type Ssh } from '../remote/ssh.ts'
 import { ask } from './ask.ts'
 import { flaggedFiles } from './flags.ts'
+import { inspectThere } from './inspect.ts'
 import { collect } from './layer.ts'
-import { inspectThere } from './preflight.ts'
 import type { CaptureScripts } from './scripts.ts'
 
 export type CheckNeeds = {

@@ -3,6 +3,7 @@
 import type { UserError } from '../fault.ts'
 import type { Element } from '../xml.ts'
 import type { Disk, Filesystem, Partition } from './disk-layout.ts'
+import { gptTypes } from './partition-types.ts'
 
 export type Mount = {
   device: string // '/dev/sda2'
@@ -41,14 +42,14 @@ const units: Record<string, number> = {
 }
 /** GPT type and dos id; '' where that kind of table has none. */
 const types = {
-  efi: ['C12A7328-F81F-11D2-BA4B-00A0C93EC93B', 'ef'],
-  bios_grub: ['21686148-6449-6E6F-744E-656564454649', ''],
-  prep: ['9E1A2D38-C612-4316-AA26-8B49521E5A8B', '41'],
-  swap: ['0657FD6D-A4AB-43C4-84E5-0933C84B4F4F', '82'],
-  raid: ['A19D880F-05FC-4D3B-A006-743F0F84911E', 'fd'],
-  lvm: ['E6D6D379-F507-44C2-A23C-238F2A3DF928', '8e'],
-  msftdata: ['EBD0A0A2-B9E5-4433-87C0-68B6B72699C7', ''],
-  linux: ['0FC63DAF-8483-4772-8E79-3D69D8477DE4', '83'],
+  efi: [gptTypes.efi, 'ef'],
+  bios_grub: [gptTypes.biosBoot, ''],
+  prep: [gptTypes.prep, '41'],
+  swap: [gptTypes.swap, '82'],
+  raid: [gptTypes.raid, 'fd'],
+  lvm: [gptTypes.lvm, '8e'],
+  msftdata: [gptTypes.msftdata, ''],
+  linux: [gptTypes.linux, '83'],
 } as const
 type Role = keyof typeof types
 const isRole = (flag: string): flag is Role => Object.hasOwn(types, flag) && flag !== 'linux'

@@ -17,6 +17,7 @@ import type { Fault } from '../fault.ts'
 import { readYaml } from '../yaml-file.ts'
 import type { Disk, DiskLayout, Partition } from './disk-layout.ts'
 import { planFstabOf } from './layout-fstab.ts'
+import { gptTypes } from './partition-types.ts'
 
 export type LayoutFile = {
   layout: DiskLayout
@@ -26,13 +27,13 @@ export type LayoutFile = {
 
 /** Kinds by name: GPT type and the dos one. */
 const kinds: Record<string, [gpt: string, dos: string]> = {
-  'bios-boot': ['21686148-6449-6E6F-744E-656564454649', '4'],
-  efi: ['C12A7328-F81F-11D2-BA4B-00A0C93EC93B', 'ef'],
-  linux: ['0FC63DAF-8483-4772-8E79-3D69D8477DE4', '83'],
-  swap: ['0657FD6D-A4AB-43C4-84E5-0933C84B4F4F', '82'],
-  lvm: ['E6D6D379-F507-44C2-A23C-238F2A3DF928', '8e'],
-  raid: ['A19D880F-05FC-4D3B-A006-743F0F84911E', 'fd'],
-  prep: ['9E1A2D38-C612-4316-AA26-8B49521E5A8B', '41'],
+  'bios-boot': [gptTypes.biosBoot, '4'],
+  efi: [gptTypes.efi, 'ef'],
+  linux: [gptTypes.linux, '83'],
+  swap: [gptTypes.swap, '82'],
+  lvm: [gptTypes.lvm, '8e'],
+  raid: [gptTypes.raid, 'fd'],
+  prep: [gptTypes.prep, '41'],
 }
 const ESP = kinds.efi![0]
 

@@ -3,6 +3,7 @@ import type { Static } from 'typebox'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { UserError, WireError } from '../fault.ts'
+import { printable } from './capture-report.ts'
 import { notDeployable } from './disks.ts'
 import type { Probe } from './probe.ts'
 import { defaultRules, type ScrubName, type ScrubRules, scrubFacts } from './scrub.ts'
@@ -42,12 +43,6 @@ export function addFile(counts: Counts, name: ScrubName, path: string) {
   counts.set(name, found)
   found.count += 1
   if (found.names.length < MOST_NAMES) found.names.push(`/${printable(path)}`)
-}
-
-/** Names are one character a byte. What is UTF-8 is shown as such. */
-function printable(path: string): string {
-  const decoded = Buffer.from(path, 'latin1').toString('utf8')
-  return (decoded.includes('\ufffd') ? path : decoded).replace(/[\x00-\x1f\x7f-\x9f]/g, '?')
 }
 
 type Looked = Pick<Probe, 'processes' | 'staysOut' | 'refusals' | 'layout'>

@@ -3,6 +3,7 @@
 import { UserError } from '../fault.ts'
 import type { Disk, DiskLayout, Filesystem, Partition } from '../image/disk-layout.ts'
 import { partitionPath } from '../image/disks.ts'
+import { gptTypes } from '../image/partition-types.ts'
 import type { DiskFacts, NodeFacts } from './protocol.ts'
 
 const MIB = 2 ** 20
@@ -19,8 +20,8 @@ const GPT_SECTORS = 34
 /** What fits before the first partition, beside two sectors of the largest disks. */
 const MOST_ENTRIES = (ALIGNMENT - 2 * 4096) / GPT_ENTRY_BYTES
 
-const BIOS_BOOT = '21686148-6449-6E6F-744E-656564454649'
-const ESP = 'C12A7328-F81F-11D2-BA4B-00A0C93EC93B'
+const BIOS_BOOT = gptTypes.biosBoot
+const ESP = gptTypes.efi
 
 /** What the ramdisk can make, and what a UUID of it looks like. */
 const filesystemUuids: Record<string, RegExp> = {
