@@ -1,6 +1,5 @@
 import dgram from 'node:dgram'
 import { once } from 'node:events'
-import { setTimeout as sleep } from 'node:timers/promises'
 import {
   type Ipv4,
   ipv4FromNumber,
@@ -12,6 +11,7 @@ import {
 import { decodeOptions } from '../../src/dhcp/options.ts'
 import { type Packet, parsePacket } from '../../src/dhcp/packet.ts'
 import { capture, captureNames } from '../dhcp/captures.ts'
+import { isOffered } from './fuzz-alive.ts'
 import type { FuzzTask, Judge } from './fuzz-client.ts'
 import { firstClient, serverAddress, subnet } from './lan.ts'
 import { mutated, type Random } from './mutate.ts'
@@ -127,17 +127,11 @@ export async function fuzzDhcp({ count, nodes }: FuzzTask, random: Random, judge
     bytes.writeUInt32BE(xid, 4)
     const machine = number % nodes
     Buffer.of(0x52, 0x54, 0, 0, 0, machine).copy(bytes, 28)
-    for (let tries = 0; tries < 40; tries++) {
+    const ask = () => {
       note(bytes)
       client.send(bytes, 67, '255.255.255.255')
-      for (let ms = 0; ms < 500; ms += 2) {
-        if (offers.delete(xid)) {
-          judge.alive += 1
-          return
-        }
-        await sleep(ms < 20 ? 0 : 2)
-      }
     }
+    if (await isOffered(ask, offers, xid)) return void judge.alive++
     throw new Error(
       `the server does not answer ${ipv4FromNumber(ipv4ToNumber(firstClient) + machine)} any more`,
     )

@@ -2,11 +2,11 @@
 // machine a file of ours, from the port that it asked.
 import dgram from 'node:dgram'
 import { once } from 'node:events'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { clientOf } from '../../src/dhcp/client.ts'
 import { decodeOptions } from '../../src/dhcp/options.ts'
 import { parsePacket } from '../../src/dhcp/packet.ts'
 import { capture, captureNames } from '../dhcp/captures.ts'
+import { isOffered } from './fuzz-alive.ts'
 import type { FuzzTask, Judge } from './fuzz-client.ts'
 import { keyOf } from './fuzz-dhcp.ts'
 import { serverAddress } from './lan.ts'
@@ -101,17 +101,11 @@ export async function fuzzProxy({ count, nodes }: FuzzTask, random: Random, judg
     const xid = (0xf0000000 + number) >>> 0
     bytes.writeUInt32BE(xid, 4)
     asNode(bytes, number % GOOD_NODES)
-    for (let tries = 0; tries < 40; tries++) {
+    const ask = () => {
       note(bytes)
       sockets[0]!.send(bytes, 67, '255.255.255.255')
-      for (let ms = 0; ms < 500; ms += 2) {
-        if (offers.delete(xid)) {
-          judge.alive += 1
-          return
-        }
-        await sleep(ms < 20 ? 0 : 2)
-      }
     }
+    if (await isOffered(ask, offers, xid)) return void judge.alive++
     throw new Error(`the proxy does not answer node ${number % GOOD_NODES} any more`)
   }
 }
