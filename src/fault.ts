@@ -61,3 +61,25 @@ export function faultOf(error: unknown): Fault {
   if (disk) return { ...disk, what: dest ?? path ?? message }
   return { error: 'internal error', what: error instanceof Error ? error.message : String(error) }
 }
+
+/** Any thrown thing as plain data, for its way between threads, which keeps no classes. */
+export type PackedError =
+  | { kind: 'wire'; message: string }
+  | { kind: 'user'; faults: readonly Fault[]; status: number }
+  | { kind: 'other'; message: string; code?: string }
+
+export function packError(error: unknown): PackedError {
+  if (error instanceof WireError) return { kind: 'wire', message: error.message }
+  if (error instanceof UserError) return { kind: 'user', faults: error.faults, status: error.status }
+  const { code } = error as { code?: string }
+  const message = error instanceof Error ? error.message : String(error)
+  return { kind: 'other', message, ...(code !== undefined && { code }) }
+}
+
+export function unpackError(packed: PackedError): Error {
+  if (packed.kind === 'wire') return new WireError(packed.message)
+  if (packed.kind === 'other')
+    return Object.assign(new Error(packed.message), packed.code !== undefined && { code: packed.code })
+  const [{ error, ...more }, ...others] = packed.faults as [Fault, ...Fault[]]
+  return new UserError(error, { ...more, status: packed.status }, others)
+}

@@ -6,7 +6,6 @@ import { escapePath } from '../../src/image/compare-line.ts'
 import type { Seen } from '../../src/image/rows.ts'
 import { cutListLine } from '../../src/image/rows.ts'
 import type { Stage } from '../images/stage.ts'
-import type { Ssh } from '../remote/ssh.ts'
 import type { Comparison } from './compare.ts'
 import { cutPlans, readList, readRows, wayTo } from './compare.ts'
 import type { CapturedLayer, LayerNeeds } from './layer.ts'
@@ -24,8 +23,8 @@ export type Archived = {
   vanished: string[] // paths
 }
 
-export type ArchiveNeeds = Pick<LayerNeeds, 'ssh' | 'script' | 'root' | 'compress' | 'progress'> & {
-  ssh: Ssh
+export type ArchiveNeeds = Pick<LayerNeeds, 'bulk' | 'script' | 'root' | 'compress' | 'progress'> & {
+  stop: () => void // ends all that runs on the golden client
   stage: Stage
   comparison: Comparison
   listed: string // the whole list
@@ -53,7 +52,7 @@ export async function archiveAll(needs: ArchiveNeeds): Promise<Archived> {
   }
 
   const first = plans.files.map((file, i) => () => fetch([readLines(file)], i === 0 ? marks : []))
-  let again = take(await inParallel(first, needs.ssh.close))
+  let again = take(await inParallel(first, needs.stop))
   if (first.length === 0) marks = [comparison.whiteouts.replaced]
   marks.push(comparison.whiteouts.removed)
   let reads = first.length > 0 ? 1 : 0

@@ -20,6 +20,8 @@ import type { Emit } from '../emit.ts'
 import type { Stage } from '../images/stage.ts'
 import type { Images } from '../images/store.ts'
 import type { SshTarget } from '../remote/login.ts'
+import type { Bulk } from '../remote/openssh.ts'
+import { openBulk } from '../remote/openssh.ts'
 import type { Ssh } from '../remote/ssh.ts'
 import { connectSsh } from '../remote/ssh.ts'
 import type { Archived } from './archive.ts'
@@ -66,17 +68,24 @@ export async function captureImage(needs: CaptureNeeds): Promise<Captured> {
   const { target, privateKey, signal, images, image, now = Date.now } = needs
   signal.throwIfAborted()
   const startedAt = now()
-  const ssh = await connectSsh({ ...target, privateKey, timeoutMs: CONNECT_MS })
-  signal.addEventListener('abort', ssh.close)
-  if (signal.aborted) ssh.close() // while it connected
+  const login = { ...target, privateKey, timeoutMs: CONNECT_MS }
+  const ssh = await connectSsh(login)
   let stage: Stage | undefined
+  let bulk: Bulk | undefined
+  const stop = () => {
+    ssh.close()
+    void bulk?.close()
+  }
+  signal.addEventListener('abort', stop)
+  if (signal.aborted) stop() // while it connected
   try {
     stage = await images.openStage(needs.place, `capture of ${image} from ${target.node}`)
     const progress = startProgress({ emit: needs.emit, node: target.node, image, now })
+    bulk = openBulk(ssh, login, progress.note)
     const made = await captureInto(stage, {
       ...needs,
       root: needs.root ?? '/',
-      ssh,
+      ...{ ssh, bulk, stop },
       progress,
       startedAt,
       now,
@@ -96,8 +105,9 @@ export async function captureImage(needs: CaptureNeeds): Promise<Captured> {
     if (stage) await (isResumable(error) && hasReceived(stage.path) ? stage.park() : stage.close())
     throw explain(error, needs)
   } finally {
-    signal.removeEventListener('abort', ssh.close)
+    signal.removeEventListener('abort', stop)
     ssh.close()
+    await bulk?.close()
   }
 }
 
@@ -129,13 +139,15 @@ function explain(error: unknown, { signal, target, images, place }: CaptureNeeds
 type Work = CaptureNeeds & {
   root: string
   ssh: Ssh
+  bulk: Bulk
+  stop: () => void // ends all that runs on the golden client
   progress: Progress
   startedAt: number
   now: () => number
 }
 
 async function captureInto(stage: Stage, work: Work): Promise<Captured> {
-  const { images, image, progress, signal, scripts, ssh } = work
+  const { images, image, progress, signal, scripts, ssh, bulk } = work
   progress.phase('probe', 0)
   const base = baseOf(work)
   const salvaged = await salvage(stage, base?.layers.length ?? 0)
@@ -171,7 +183,8 @@ async function captureInto(stage: Stage, work: Work): Promise<Captured> {
     ...salvaged.map(({ layer, blob }) => ({ layer, path: blob.path, rows: [], blob })),
   ]
   const archived = await archiveAll({
-    ...{ ssh, script: scripts.archive, root, compress: probe.compress, stage, comparison, listed, rows },
+    ...{ bulk, script: scripts.archive, root, compress: probe.compress, stage, comparison, listed, rows },
+    stop: work.stop,
     firstNumber: older.length,
     beginNs: beginOf(listed)!,
     progress: progress.add,

@@ -41,25 +41,24 @@ async function contentOf(zstd: Buffer): Promise<Buffer> {
   }
 }
 
-/** Frames made here of a plain stream. */
+/** Frames made here of a plain stream, whose pieces need be good only until the next one. */
 export function madeFrames(stream: AsyncIterable<Buffer>): AsyncGenerator<LayerFrame> {
   const params = { [constants.ZSTD_c_compressionLevel]: 1, [constants.ZSTD_c_checksumFlag]: 1 }
   return inOrder(pieces(), async (content) => ({ zstd: await compress(content, { params }), content }))
   async function* pieces() {
-    let parts: Buffer[] = []
-    let size = 0
-    for await (let chunk of stream) {
-      while (size + chunk.length >= FRAME_BYTES) {
-        const rest = FRAME_BYTES - size
-        yield Buffer.concat([...parts, chunk.subarray(0, rest)])
-        chunk = chunk.subarray(rest)
-        parts = []
-        size = 0
+    let frame = Buffer.allocUnsafe(FRAME_BYTES)
+    let filled = 0
+    for await (const chunk of stream)
+      for (let at = 0; at < chunk.length; ) {
+        const copied = chunk.copy(frame, filled, at)
+        at += copied
+        filled += copied
+        if (filled < FRAME_BYTES) continue
+        yield frame
+        frame = Buffer.allocUnsafe(FRAME_BYTES)
+        filled = 0
       }
-      if (chunk.length > 0) parts.push(chunk)
-      size += chunk.length
-    }
-    if (size > 0) yield Buffer.concat(parts)
+    if (filled > 0) yield frame.subarray(0, filled)
   }
 }
 

@@ -10,17 +10,14 @@ import type { Report } from '../../src/image/tar-report.ts'
 import { parseReport } from '../../src/image/tar-report.ts'
 import { tarEnd } from '../../src/image/tar-write.ts'
 import type { Layer } from '../../src/image/version.ts'
-import { renderWhiteout } from '../../src/image/whiteout.ts'
-import type { Frame } from '../../src/image/zstd-frames.ts'
-import { renderSeekTable } from '../../src/image/zstd-frames.ts'
 import type { Stage, StagedBlob } from '../images/stage.ts'
-import type { Running, Ssh } from '../remote/ssh.ts'
+import type { Bulk, BulkRun } from '../remote/openssh.ts'
 import { readList } from './compare.ts'
-import type { LayerFrame } from './frames.ts'
-import { madeFrames, receivedFrames } from './frames.ts'
-import type { LayerIndex } from './layer-index.ts'
+import { madeFrames } from './frames.ts'
+import { makeLayerApart } from './layer-apart.ts'
 import { indexLayer } from './layer-index.ts'
-import { readLines } from './lines.ts'
+import type { Moved } from './layer-write.ts'
+import { layerOf, whiteoutFrames, writeLayer } from './layer-write.ts'
 
 const MAX_STDERR = 1 << 20
 const NAMES = 65536 // bytes of names that are sent at once
@@ -35,7 +32,7 @@ export type CapturedLayer = {
 }
 
 export type LayerNeeds = {
-  ssh: Ssh
+  bulk: Pick<Bulk, 'run'>
   script: string // bootfiles/capture/archive.sh
   root: string
   compress: boolean // the golden client can
@@ -45,42 +42,44 @@ export type LayerNeeds = {
   list: string
   whiteouts: string[] // files of paths
   freshNs: string
-  progress: (moved: { tarBytes: number; wireBytes: number; entries: number }) => void // since the last time
+  progress: (moved: Moved) => void
 }
 
 export async function captureLayer(needs: LayerNeeds): Promise<CapturedLayer> {
-  const { ssh, script, root, compress, stage, number, whiteouts, freshNs } = needs
-  const blob = await stage.openBlob()
-  const list = `${blob.path}.list`
+  const { bulk, script, root, compress, stage, number, whiteouts, freshNs } = needs
+  const path = stage.newPath()
+  const list = `${path}.list`
   renameSync(needs.list, list)
-  const index = indexLayer({ layer: number, listed: readList(list), rows: `${blob.path}.rows`, freshNs })
+  const running = await bulk.run(script, [root, compress ? 'zstd' : 'plain'], () =>
+    Readable.from(namesOf(list)),
+  )
+  const { pipe, mark } = running
+  const apart = makeLayerApart(
+    { pipe, mark, path, list, rows: `${path}.rows`, number, freshNs, compress, whiteouts },
+    { reads: running.handOver, progress: needs.progress },
+  )
   try {
-    const running = await ssh.runScript(
-      script,
-      [root, compress ? 'zstd' : 'plain'],
-      Readable.from(namesOf(list)),
-    )
     const said = collect(running.stderr, MAX_STDERR)
-    const frames = (compress ? receivedFrames : madeFrames)(running.stdout)
-    await writeLayer({ blob, index, progress: needs.progress }, whiteoutFrames(whiteouts), frames).catch(
-      preferLoss(running),
-    )
+    await apart.written().catch(preferLoss(running))
     const [exit, stderr] = [await running.exit, await said]
     const report = parseReport(stderr)
     judge(report, exit)
-    const { skipped, ...found } = index.end()
+    const { found, blob, rows } = await apart.close()
+    const { skipped, ...more } = found
     refuseGaps(skipped, report)
-    const staged = await blob.end()
+    const staged = { ...blob, path }
+    stage.adopt(staged)
     return {
-      layer: layerOf(staged, found),
+      layer: layerOf(staged, more),
       blob: staged,
       list,
-      rows: index.rows,
+      rows,
       changed: report.changed,
       vanished: skipped,
     }
   } finally {
-    await blob.close()
+    await running.handOver()
+    await apart.stop()
   }
 }
 
@@ -102,46 +101,6 @@ export async function whiteoutLayer(
   }
 }
 
-export function layerOf(staged: StagedBlob, found: Omit<ReturnType<LayerIndex['end']>, 'skipped'>): Layer {
-  const { diffId, tarBytes, entryCount, hasDirectories, whiteouts } = found
-  const { digest, bytes } = staged
-  return {
-    digest,
-    bytes,
-    diffId,
-    tarBytes,
-    entryCount,
-    directories: hasDirectories,
-    ...(whiteouts > 0 && { whiteouts }),
-  }
-}
-
-type Writing = {
-  blob: Awaited<ReturnType<Stage['openBlob']>>
-  index: LayerIndex
-  progress: LayerNeeds['progress']
-}
-
-/** Frames of one archive, one after the other, and the table of all of them. */
-export async function writeLayer(
-  { blob, index, progress }: Writing,
-  ...sources: AsyncIterable<LayerFrame>[]
-) {
-  const table: Frame[] = []
-  let entries = 0
-  for (const source of sources) {
-    for await (const { zstd, content } of source) {
-      if (content.length === 0) continue // pzstd makes a frame of nothing
-      index.push(content)
-      table.push({ compressed: zstd.length, content: content.length })
-      await blob.write(zstd)
-      progress({ tarBytes: content.length, wireBytes: zstd.length, entries: index.entries() - entries })
-      entries = index.entries()
-    }
-  }
-  if (table.length > 0) await blob.write(renderSeekTable(table))
-}
-
 /** Names, each ended by NUL, as tar -T --null reads them. */
 function* namesOf(list: string): Generator<Buffer> {
   let names = ''
@@ -154,16 +113,8 @@ function* namesOf(list: string): Generator<Buffer> {
   yield Buffer.from(names, 'latin1')
 }
 
-/** An archive without an end, in frames of its own: that of the golden client follows it. */
-function whiteoutFrames(files: string[]): AsyncIterable<LayerFrame> {
-  function* members() {
-    for (const file of files) for (const path of readLines(file)) yield renderWhiteout(path)
-  }
-  return madeFrames(Readable.from(members()))
-}
-
 /** When the connection breaks, its own fault says more than what a cut stream looks like: a damaged one. */
-const preferLoss = (running: Running) => async (error: unknown) => {
+const preferLoss = (running: BulkRun) => async (error: unknown) => {
   await Promise.race([running.exit, sleep(1000)])
   throw error
 }

@@ -12,8 +12,8 @@ import { readList } from './compare.ts'
 import type { LayerFrame } from './frames.ts'
 import { madeFrames, soundFrames } from './frames.ts'
 import type { CapturedLayer } from './layer.ts'
-import { layerOf, writeLayer } from './layer.ts'
 import { indexLayer } from './layer-index.ts'
+import { layerOf, writeLayer } from './layer-write.ts'
 import { beginOf, freshFrom } from './listing.ts'
 
 export type SalvagedLayer = Pick<CapturedLayer, 'layer' | 'blob' | 'list' | 'rows'>

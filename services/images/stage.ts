@@ -1,10 +1,10 @@
 // Blobs on their way into the image store: written and synced in a folder of their own on the same file system, moved
 // in only when everything is there. What a killed process leaves behind is that folder alone.
-import { createHash, randomBytes } from 'node:crypto'
-import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Digest } from '../../src/address.ts'
 import type { BlobRef } from '../../src/image/version.ts'
+import { openBlobFile } from '../store/blob-file.ts'
 
 export type StagedBlob = BlobRef & { path: string }
 export type Stage = Awaited<ReturnType<typeof openStage>>
@@ -41,32 +41,18 @@ export async function openStage(imagesDir: string, purpose?: string) {
     }
   }
 
+  /** Where a blob may be written that is then adopted. */
+  const newPath = (): string => join(path, randomBytes(8).toString('hex'))
+
   /** A blob that is written piece by piece. It counts once `end` has resolved; `close` gives up what did not get so far. */
   async function openBlob() {
-    const file = join(path, randomBytes(8).toString('hex'))
-    const handle = await open(file, 'wx', 0o644)
-    const hash = createHash('sha256')
-    let bytes = 0
-    let isOpen = true
-
-    async function write(chunk: Uint8Array) {
-      hash.update(chunk)
-      bytes += chunk.length
-      await handle.writeFile(chunk) // writes all of it, at the place where the last one ended
-    }
+    const file = await openBlobFile(newPath())
     async function end(): Promise<StagedBlob> {
-      await handle.sync()
-      await close()
-      const blob = { digest: `sha256:${hash.digest('hex')}` as Digest, bytes, path: file }
+      const blob = { ...(await file.end()), path: file.path }
       blobs.push(blob)
       return blob
     }
-    async function close() {
-      if (!isOpen) return
-      isOpen = false
-      await handle.close()
-    }
-    return { path: file, write, end, close }
+    return { ...file, end }
   }
 
   /** Takes a staged blob out again: it is not published. */
@@ -76,7 +62,7 @@ export async function openStage(imagesDir: string, purpose?: string) {
     await rm(blob.path, { force: true })
   }
 
-  /** Publishes a blob of another stage on the same file system with ours. */
+  /** Publishes a blob that was written by another one, on the same file system, with ours. */
   const adopt = (blob: StagedBlob) => void blobs.push(blob)
 
   const close = () => rm(path, { recursive: true, force: true })
@@ -89,6 +75,7 @@ export async function openStage(imagesDir: string, purpose?: string) {
     blobs: blobs as readonly StagedBlob[],
     writeBlob,
     openBlob,
+    newPath,
     drop,
     adopt,
     close,

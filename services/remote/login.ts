@@ -47,25 +47,27 @@ export type SshTarget = SshHost & {
 export const fingerprintOf = (key: Buffer): string =>
   `SHA256:${createHash('sha256').update(key).digest('base64').replace(/=+$/, '')}`
 
-export type Login = { client: Client; close(): void }
+/** Public keys as they come by the wire (RFC 4253, 6.6), of those we are told to trust. */
+export type HostKeys = { host: Buffer; jump?: Buffer }
+export type Login = { client: Client; hostKeys: HostKeys; close(): void }
 
 /** Logs in. Every fault is a UserError naming the machine; an unknown or wrong host key ends it before any login. */
 export async function login(target: SshTarget): Promise<Login> {
   if (target.jump === undefined) {
-    const client = await logInTo(target, target, 'host')
-    return { client, close: () => client.destroy() }
+    const { client, key } = await logInTo(target, target, 'host')
+    return { client, hostKeys: { host: key }, close: () => client.destroy() }
   }
-  const way = await logInTo(target.jump, target, 'jump host')
+  const { client: way, key: jump } = await logInTo(target.jump, target, 'jump host')
   way.on('error', () => {}) // the connection inside says that it was lost
   try {
     const sock = await forward(way, target)
-    const client = await logInTo(target, target, 'host', { sock })
+    const { client, key } = await logInTo(target, target, 'host', { sock })
     const close = () => {
       client.destroy()
       way.destroy()
     }
     client.once('close', close)
-    return { client, close }
+    return { client, hostKeys: { host: key, jump }, close }
   } catch (error) {
     way.destroy()
     throw error
@@ -79,9 +81,10 @@ async function logInTo(
   { privateKey, timeoutMs }: SshTarget,
   role: Role,
   by: Pick<ConnectConfig, 'sock'> = {},
-): Promise<Client> {
+): Promise<{ client: Client; key: Buffer }> {
   const client = new Client()
   let seen: string | undefined
+  let presented = Buffer.alloc(0)
   await new Promise<void>((resolve, reject) => {
     client
       .once('ready', resolve)
@@ -98,6 +101,7 @@ async function logInTo(
       keepaliveInterval: 10_000,
       keepaliveCountMax: 6,
       hostVerifier: (key: Buffer) => {
+        presented = Buffer.from(key)
         seen = fingerprintOf(key)
         return seen === host.hostKey
       },
@@ -107,7 +111,7 @@ async function logInTo(
     client.destroy()
     throw error
   })
-  return client
+  return { client, key: presented }
 }
 
 function forward(way: Client, { host, port, jump, timeoutMs }: SshTarget): Promise<ClientChannel> {

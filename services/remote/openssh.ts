@@ -1,0 +1,179 @@
+// What is large comes by OpenSSH's own client, over a connection of its own: a byte costs it a third of what ssh2 takes.
+// ssh2 has logged in before, so the host key is known, and all that can be said of it is said. Where OpenSSH's client is
+// not there or does not get through, ssh2 carries that too.
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { createWriteStream } from 'node:fs'
+import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { promisify } from 'node:util'
+import { HOST, renderKnownHosts, renderSshConfig } from '../../src/ssh-config.ts'
+import { startAgent } from './agent.ts'
+import type { SshTarget } from './login.ts'
+import { afterMark, MARK, startOf } from './shell.ts'
+import type { Ssh } from './ssh.ts'
+import { lostFault } from './ssh.ts'
+
+/** A running script. What it prints is for whoever reads the pipe: nothing of it passes through this thread. */
+export type BulkRun = {
+  pipe: string // path of a named pipe
+  /** What comes before the script's own output in the pipe ends with this. */
+  mark?: string
+  /** To be said once somebody reads the pipe, or nobody will: it then ends when the script does. */
+  handOver(): Promise<void>
+  stderr: Readable
+  exit: Promise<number> // as that of Running
+}
+export type Bulk = {
+  /** @param input is asked for once the script has begun */
+  run(script: string, lines: readonly string[], input: () => Readable): Promise<BulkRun>
+  close(): Promise<void>
+}
+
+/** ssh's own exit code when it did not come to, or lost, the other side. */
+const NO_CONNECTION = 255
+
+/**
+ * @param ssh logged in to that target
+ * @param note gets one line when OpenSSH's client does not do
+ */
+export function openBulk(ssh: Ssh, target: SshTarget, note: (text: string) => void): Bulk {
+  const running = new Set<ChildProcess>()
+  let isClosed = false
+  let isOfNoUse = false
+  let number = 0
+  let folder: Promise<string> | undefined
+  let ground: Promise<Ground | undefined> | undefined
+  const giveUp = (why: string) => {
+    if (!isOfNoUse && !isClosed) note(`the archive comes by ssh2, which is slower: ${why}`)
+    isOfNoUse = true
+  }
+
+  async function run(script: string, lines: readonly string[], input: () => Readable): Promise<BulkRun> {
+    folder ??= mkdtemp(join(tmpdir(), 'sysclone-ssh-')) // nobody else may enter it
+    const at = await folder
+    ground ??= prepare(at, ssh, target).catch((error) => void giveUp((error as Error).message))
+    const ready = await ground
+    const attempt = async (begin: (pipe: string) => Promise<Begun | undefined>) => {
+      const { path, handOver } = await openPipe(join(at, `pipe-${number++}`))
+      const begun = await begin(path).catch(async (error) => {
+        await handOver()
+        throw error
+      })
+      if (begun === undefined) await handOver()
+      return begun && { ...begun, pipe: path, handOver }
+    }
+    const start = { script, lines, input }
+    const isUsable = ready && !isOfNoUse && !isClosed
+    const begun = isUsable ? await attempt((pipe) => begin(ready, pipe, start)) : undefined
+    return begun ?? (await attempt((pipe) => beginByOther(pipe, start)))!
+  }
+  type Started = { script: string; lines: readonly string[]; input: () => Readable }
+  type Begun = Pick<BulkRun, 'mark' | 'stderr' | 'exit'>
+
+  /** Undefined when the script was never reached. */
+  async function begin(
+    ready: Ground,
+    pipe: string,
+    { script, lines, input }: Started,
+  ): Promise<Begun | undefined> {
+    const start = startOf(target.user, script, lines)
+    const log = `${pipe}.log`
+    const stdout = await open(pipe, 'w') // not to be read by ssh itself: it ends when nobody else does
+    const child = spawn('ssh', ['-F', ready.config, '-E', log, HOST, start.command], {
+      env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin' },
+      stdio: ['pipe', stdout.fd, 'pipe'],
+    })
+    await stdout.close()
+    running.add(child)
+    const stderr = afterMark()
+    let code: number | undefined
+    const ended = new Promise<void>((resolve) => {
+      child.once('error', () => resolve())
+      child.once('close', (status) => {
+        code = status ?? NO_CONNECTION
+        resolve()
+      })
+    }).finally(() => running.delete(child))
+    child.stdin!.on('error', () => {}) // a script that ends early: its exit code says why
+    child.stdin!.write(start.input)
+    child.stderr!.pipe(stderr.stream)
+    if (!(await hasBegun(ended, stderr.stream, target.timeoutMs))) {
+      child.kill()
+      giveUp(await lastLine(log, code))
+      return undefined
+    }
+    pipeline(input(), child.stdin!).catch(() => {})
+    const exit = ended.then(async () => {
+      if (code !== undefined && code !== NO_CONNECTION) return code
+      throw lostFault(target, await lastLine(log, code))
+    })
+    exit.catch(() => {}) // may settle before anybody waits
+    return { stderr: stderr.stream, exit, mark: MARK }
+  }
+
+  async function beginByOther(pipe: string, { script, lines, input }: Started): Promise<Begun> {
+    const { stdout, stderr, exit } = await ssh.runScript(script, lines, input())
+    const piped = pipeline(stdout, createWriteStream(pipe)).catch(() => {})
+    const both = exit.finally(() => piped)
+    both.catch(() => {}) // may settle before anybody waits
+    return { stderr, exit: both }
+  }
+
+  async function close() {
+    isClosed = true
+    for (const child of running) child.kill()
+    ;(await ground)?.agent.close()
+    if (folder) await rm(await folder, { recursive: true, force: true })
+  }
+  return { run, close }
+}
+
+/** A named pipe that we hold open ourselves: who opens an end of it need not wait, and it does not end too early. */
+async function openPipe(path: string) {
+  await promisify(execFile)('mkfifo', ['-m', '600', path])
+  const ours = await open(path, 'r+')
+  let isOurs = true
+  const handOver = async () => {
+    if (!isOurs) return
+    isOurs = false
+    await ours.close()
+  }
+  return { path, handOver }
+}
+
+type Ground = { config: string; agent: { close(): void } }
+
+/** Who is known, how to log in, and the socket of the agent, as files in a folder. */
+async function prepare(folder: string, { hostKeys }: Ssh, target: SshTarget): Promise<Ground> {
+  const at = (name: string) => join(folder, name)
+  const files = { agent: at('agent'), knownHosts: at('known_hosts') }
+  const hosts = {
+    host: { ...target, key: hostKeys.host },
+    ...(target.jump && hostKeys.jump && { jump: { ...target.jump, key: hostKeys.jump } }),
+  }
+  await writeFile(files.knownHosts, renderKnownHosts(hosts))
+  await writeFile(at('config'), renderSshConfig({ ...hosts, ...files, timeoutMs: target.timeoutMs }))
+  return { config: at('config'), agent: await startAgent(files.agent, target.privateKey) }
+}
+
+/** Whether the script begins before its process ends, and in time. */
+function hasBegun(ended: Promise<void>, said: Readable, timeoutMs: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(false), timeoutMs)
+    const settle = (isSo: boolean) => {
+      clearTimeout(timer)
+      resolve(isSo)
+    }
+    said.once('begun', () => settle(true))
+    ended.then(() => settle(false))
+  })
+}
+
+async function lastLine(log: string, code: number | undefined): Promise<string> {
+  const text = await readFile(log, 'utf8').catch(() => '')
+  const said = text.trim().split(/\r?\n/).at(-1)?.slice(0, 300)
+  return said || (code === undefined ? 'ssh could not be started' : `ssh ended with ${code}`)
+}
