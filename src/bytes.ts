@@ -97,3 +97,14 @@ export function writeBytes() {
   return writer
 }
 export type Writer = ReturnType<typeof writeBytes>
+
+const LARGE = 1 << 16 // smaller ones may share their memory with others
+
+/**
+ * Gives the memory of a large buffer back at once, and not when a collector comes to it: the buffer is empty afterwards, and
+ * so is all that was cut from it.
+ */
+export function release(bytes: Uint8Array): void {
+  const { buffer } = bytes
+  if (buffer instanceof ArrayBuffer && buffer.byteLength > LARGE) buffer.transfer(0)
+}

@@ -1,5 +1,6 @@
 // An archive as it becomes a layer's file: frame by frame, indexed on the way, the table of all frames at its end.
 import { Readable } from 'node:stream'
+import { release } from '../../src/bytes.ts'
 import type { BlobRef, Layer } from '../../src/image/version.ts'
 import { renderWhiteout } from '../../src/image/whiteout.ts'
 import type { Frame } from '../../src/image/zstd-frames.ts'
@@ -48,6 +49,8 @@ export async function writeLayer(
       await blob.write(zstd)
       progress({ tarBytes: content.length, wireBytes: zstd.length, entries: index.entries() - entries })
       entries = index.entries()
+      release(zstd)
+      release(content)
     }
   }
   if (table.length > 0) await blob.write(renderSeekTable(table))
