@@ -20,6 +20,8 @@ const bootfiles = ['ramdisk', 'loaders'].flatMap((folder) =>
   readLines(join(root, 'bootfiles', folder, 'packages')),
 )
 const node = ['iproute2', 'util-linux']
+// What carries archives of golden clients.
+const server = ['openssh-client']
 const lab = [
   ...['qemu-system-x86', 'ovmf', 'ipxe-qemu', 'seabios', 'mmdebstrap', 'debian-archive-keyring', 'mtools'],
   ...['openssh-client', 'fdisk', 'e2fsprogs', 'dosfstools', 'tar', 'zstd'],
@@ -59,7 +61,7 @@ const benchPeers = [
 // command -> its Debian packages, and what is run, one after the other until one fails.
 const commands = {
   sysclone: { packages: (args) => neededBy(args[0]), run: (args) => [[...cli, ...args]] },
-  start: { packages: () => [...node, ...bootfiles], run: (args) => [[...cli, 'serve', ...args]] },
+  start: { packages: () => [...node, ...server, ...bootfiles], run: (args) => [[...cli, 'serve', ...args]] },
   demo: {
     packages: () => [...node, ...bootfiles, ...lab],
     run: (args) => [[...cli, 'lab', 'demo', ...args]],

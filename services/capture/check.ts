@@ -13,6 +13,7 @@ import { ask } from './ask.ts'
 import { flaggedFiles } from './flags.ts'
 import { inspectThere } from './inspect.ts'
 import { collect } from './layer.ts'
+import { listStream } from './listing.ts'
 import type { CaptureScripts } from './scripts.ts'
 
 export type CheckNeeds = {
@@ -78,7 +79,7 @@ async function listFiles(
   const files: Listed[] = []
   let rest = ''
   let ended = false
-  for await (const chunk of running.stdout) {
+  for await (const chunk of listStream(running.stdout)) {
     const lines = (rest + (chunk as Buffer).toString('latin1')).split('\n')
     rest = lines.pop()!
     for (const line of lines) {
