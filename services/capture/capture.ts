@@ -285,7 +285,7 @@ function isSameMachine(
 async function scrubbed(work: Work & { isFirst: boolean }, probe: Probe, listed: string) {
   const { ssh, scripts, root, scrub, progress } = work
   const rules = rulesOf(scrub)
-  const { counts, left } = await scrubFiles({
+  const { counts, unread, left } = await scrubFiles({
     files: captured(listed, excludesOf(probe, work)),
     inspect: inspectThere(ssh, scripts.inspect, root),
     rules,
@@ -293,9 +293,13 @@ async function scrubbed(work: Work & { isFirst: boolean }, probe: Probe, listed:
   })
   // It is looked for once: later versions are of the same machine, and each look reads all inodes.
   const flagged = work.isFirst ? await flaggedFiles(ssh, scripts.flags, root, probe.mountpoints) : []
-  const preflight = makePreflight(probe, rules, counts, flagged)
+  const preflight = makePreflight(probe, rules, { counts, unread, flagged })
   const { notDeployable } = preflight
   if (notDeployable.length > 0) progress.note(`captured, not yet deployable: ${notDeployable.join('; ')}`)
+  if (unread.count > 0)
+    progress.note(
+      `too large to look into for secrets: ${unread.count}, as ${unread.names.slice(0, 3).join(', ')}`,
+    )
   return { left, preflight, scrub: renderRules(rules) }
 }
 type Scrub = Awaited<ReturnType<typeof scrubbed>>

@@ -42,11 +42,11 @@ export async function checkGolden(needs: CheckNeeds): Promise<Preflight> {
     show('inspect', 60)
     const inspect = inspectThere(ssh, scripts.inspect, root)
     const named = namedFiles(probe.layout.crypttab)
-    const { counts } = await scrubFiles({ files, inspect, rules, named })
+    const { counts, unread } = await scrubFiles({ files, inspect, rules, named })
     show('flags', 80)
     const flagged = await flaggedFiles(ssh, scripts.flags, root, probe.mountpoints)
     show('done', 100)
-    return makePreflight(probe, rules, counts, flagged)
+    return makePreflight(probe, rules, { counts, unread, flagged })
   } catch (error) {
     throw explain(error, needs)
   } finally {

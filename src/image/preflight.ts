@@ -24,6 +24,10 @@ const Finding = Type.Object({
 })
 export type Finding = Static<typeof Finding>
 
+/** `names` are some of so many. */
+const SomeFiles = Type.Object({ count: Type.Integer({ minimum: 0 }), names: words })
+export type SomeFiles = Static<typeof SomeFiles>
+
 const Preflight = Type.Object({
   findings: Type.Array(Finding, { maxItems: 1000 }),
   databases: words, // that run: 'mysqld'
@@ -31,27 +35,32 @@ const Preflight = Type.Object({
   refusals: words, // the capture would be refused
   notDeployable: words, // it would be captured, and not be installed
   flagged: Type.Optional(words), // '/etc/resolv.conf (i)': clones have it without that flag
+  unread: Type.Optional(SomeFiles), // may hold secrets, and were too large to look into
 })
 export type Preflight = Static<typeof Preflight>
 
 const MOST_NAMES = 50
 /** What a classified file list gave: per row how many files, and some of their names. */
-export type Counts = Map<ScrubName, { count: number; names: string[] }>
+export type Counts = Map<ScrubName, SomeFiles>
 
 export function addFile(counts: Counts, name: ScrubName, path: string) {
   const found = counts.get(name) ?? { count: 0, names: [] }
   counts.set(name, found)
+  countFiles(found, path)
+}
+
+export function countFiles(found: SomeFiles, path: string) {
   found.count += 1
   if (found.names.length < MOST_NAMES) found.names.push(`/${printable(path)}`)
 }
 
 type Looked = Pick<Probe, 'processes' | 'staysOut' | 'refusals' | 'layout'>
+type Files = { counts: Counts; unread: SomeFiles; flagged?: string[] }
 
 export function makePreflight(
   probe: Looked,
   rules: ScrubRules,
-  counts: Counts,
-  flagged: string[] = [],
+  { counts, unread, flagged = [] }: Files,
 ): Preflight {
   const findings = [...counts].map(([name, found]): Finding => {
     const { kind, is, rules: allowed } = scrubFacts(name)
@@ -65,6 +74,7 @@ export function makePreflight(
     refusals: probe.refusals,
     notDeployable: notDeployable(probe.layout),
     ...(flagged.length > 0 && { flagged }),
+    ...(unread.count > 0 && { unread }),
   }
 }
 

@@ -1,7 +1,8 @@
 // What a golden client has that a clone must not, or need not, have: its identity, and secrets. One row each: where it
 // lies, what can be done with it, and what is done when nobody says. `keep` takes it into the image; `drop` leaves it on the
 // golden client; `regenerate` leaves it there too, or takes it, and the clone makes its own (see phase 60-identity).
-// Patterns are of paths from the root: `*` is any run of characters but a slash, `/**` at the end all below a folder.
+// Patterns are of paths from the root: `*` is any run of characters but a slash, `/**` at the end all below a folder, `{a,b}`
+// one of these.
 import { UserError } from '../fault.ts'
 
 export type Rule = 'keep' | 'regenerate' | 'drop'
@@ -248,9 +249,11 @@ const table = {
     kind: 'secret',
     rules: ['keep', 'drop'],
     is: 'private keys in other places',
-    paths: ['*.pem', '*.key', '*_key', 'id_rsa', 'id_ed25519', 'id_ecdsa'].flatMap((name) =>
-      ['etc', 'opt', 'srv', 'root', 'home', 'usr/local', 'var/lib'].map((top) => `${top}/**/${name}`),
-    ),
+    // Some keep their keys among other things.
+    paths: [
+      '*.{pem,key,p8,ppk,crt,ovpn,env}',
+      '{*_key,id_{rsa,dsa,ecdsa,ed25519},.env,.env.*,.*_history}',
+    ].map((name) => `{etc,opt,srv,root,home,usr/local,var/lib}/**/${name}`),
     types: 'f',
     content: privateKey,
   },
@@ -437,10 +440,11 @@ export const contentOf = (name: ScrubName): string | undefined => rows[name]!.co
 export const staysThere = (name: ScrubName, rule: Rule): boolean =>
   rule === 'drop' || (rule === 'regenerate' && rows[name]!.edited !== true)
 
-// `etc/**/x` is x at any depth below etc.
+// `etc/**/x` is x at any depth below etc, `{a,b}` is a or b.
 function patternSource(pattern: string): string {
   const source = pattern
-    .replace(/[.+?^${}()|[\]\\]/g, '\\$&')
+    .replace(/[.+?^$()|[\]\\]/g, '\\$&')
+    .replace(/[{},]/g, (mark) => ({ '{': '(?:', '}': ')' })[mark] ?? '|')
     .replace(/\/\*\*(\/|$)|\*/g, (found, slash) =>
       found === '*' ? '[^/]*' : slash === '/' ? '/(?:.*/)?' : '/.+',
     )

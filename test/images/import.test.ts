@@ -124,12 +124,16 @@ describe('a root tarball', () => {
       'etc/crypttab': 'data UUID=1 /srv/luks.key luks\n',
       'srv/luks.key': 'secret',
       'opt/cache/x': 'excluded',
+      // A key at the end of what is far larger than any key.
+      'etc/ssl/private/bundle.pem': `${'certificates\n'.repeat(500_000)}-----BEGIN RSA PRIVATE KEY-----\nsecret\n`,
+      'etc/ssl/private/large.pem': 'certificates\n'.repeat(500_000),
     }
     run('cp', '-a', at('tree'), at('secrets'))
     for (const [path, content] of Object.entries(secrets)) {
       mkdirSync(join(at('secrets'), path, '..'), { recursive: true })
       writeFileSync(join(at('secrets'), path), content)
     }
+    run('truncate', '-s', '1T', at('secrets/srv/disk.key'))
     writeFileSync(at('secrets.tar'), tarOf(at('secrets')))
     const usual = await take(at('secrets.tar'), 'secrets', { layout })
     const paths = async (version: ImageVersion) =>
@@ -137,12 +141,17 @@ describe('a root tarball', () => {
     const taken = await paths(usual)
     for (const path of ['root/.ssh/id_ed25519.pub', 'etc/netplan/plain.yaml', 'etc/crypttab', 'opt/cache/x'])
       expect(taken).toContain(`/${path}`)
-    for (const path of ['root/.ssh/id_ed25519', 'srv/luks.key']) expect(taken).not.toContain(`/${path}`)
+    expect(taken).toContain('/etc/ssl/private/large.pem')
+    for (const path of ['root/.ssh/id_ed25519', 'srv/luks.key', 'etc/ssl/private/bundle.pem'])
+      expect(taken).not.toContain(`/${path}`)
     expect(usual.scrub).toContain('root-ssh-keys:drop')
-    const { findings } = parsePreflight(readFileSync(images.blobPath(usual.preflight!.digest), 'utf8'))
+    const text = readFileSync(images.blobPath(usual.preflight!.digest), 'utf8')
+    const { findings, unread } = parsePreflight(text)
+    expect(unread).toEqual({ count: 1, names: ['/srv/disk.key'] })
     const counts = Object.fromEntries(findings.map(({ name, rule, count }) => [name, `${rule} ${count}`]))
     expect(counts).toMatchObject({
       'root-ssh-keys': 'drop 1',
+      'tls-private-keys': 'drop 1',
       'disk-keys': 'drop 1',
       'network-matches': expect.stringMatching(/ 1$/),
       'machine-id': 'regenerate 1',

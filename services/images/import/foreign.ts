@@ -7,10 +7,11 @@ import { parseAutoinstallConf } from '../../../src/image/autoinstall-conf.ts'
 import { makeExclude } from '../../../src/image/excludes.ts'
 import type { LayoutFile } from '../../../src/image/layout-file.ts'
 import { parseLayoutFile } from '../../../src/image/layout-file.ts'
+import { searchLines } from '../../../src/image/line-search.ts'
 import type { OciConfig, OciManifest } from '../../../src/image/oci-choice.ts'
 import { makePreflight, renderPreflight } from '../../../src/image/preflight.ts'
 import { renderRules, rulesOf } from '../../../src/image/scrub.ts'
-import { MAX_INSPECTED, namedFiles, scrubFiles } from '../../../src/image/scrub-files.ts'
+import { namedFiles, scrubFiles } from '../../../src/image/scrub-files.ts'
 import type { TreeEntry } from '../../../src/image/tree.ts'
 import { growTree } from '../../../src/image/tree.ts'
 import type { BlobRef, ImageVersion } from '../../../src/image/version.ts'
@@ -144,7 +145,7 @@ async function publishTree(
 
 /** What is taken, by the rules of a capture; what names do not tell is looked for in the files. */
 async function takenOf(
-  { excludes = [], scrub }: Work,
+  { excludes = [], scrub, signal }: Work,
   all: readonly TreeEntry[],
   sources: readonly LayerReader[],
 ) {
@@ -152,31 +153,40 @@ async function takenOf(
   const isExcluded = makeExclude({ patterns: excludes })
   const kept = all.filter(({ facts }) => isExcluded(facts.path, facts.type) === undefined)
   const byPath = new Map(kept.map((entry) => [entry.facts.path, entry]))
-  const read = async ({ content }: TreeEntry) =>
-    (await sources[content.layer]!.readFile(content.offset, MAX_INSPECTED)).toString('latin1')
   const crypttab = byPath.get('etc/crypttab')
-  const { counts, left } = await scrubFiles({
+  const { counts, unread, left } = await scrubFiles({
     files: kept.map(({ facts }) => facts),
     rules,
-    named: namedFiles(crypttab?.facts.type === 'f' ? await read(crypttab) : undefined),
-    async inspect(content, paths) {
-      const test = new RegExp(content.replaceAll('[:space:]', '\\s'), 'm')
+    named: namedFiles(crypttab?.facts.type === 'f' ? await readTable(crypttab, sources) : undefined),
+    async inspect(form, paths) {
       const found = new Set<string>()
       for (const path of paths) {
-        const entry = byPath.get(path)!
-        if (entry.facts.type === 'f' && test.test(await read(entry))) found.add(path)
+        signal.throwIfAborted()
+        const { facts, content } = byPath.get(path)!
+        if (facts.type === 'f' && (await holds(sources[content.layer]!.streamFile(content.offset), form)))
+          found.add(path)
       }
       return found
     },
   })
   const preflightOf = ({ layout }: LayoutFile) =>
-    makePreflight({ processes: [], staysOut: [], refusals: [], layout }, rules, counts)
+    makePreflight({ processes: [], staysOut: [], refusals: [], layout }, rules, { counts, unread })
   return {
     entries: kept.filter(({ facts }) => left(facts.path, facts.type) === undefined),
     ...{ rules, preflightOf },
   }
 }
 
+const readTable = async ({ content }: TreeEntry, sources: readonly LayerReader[]): Promise<string> =>
+  (await sources[content.layer]!.readFile(content.offset, MAX_TABLE)).toString('latin1')
+
+async function holds(file: AsyncIterable<Buffer>, form: string): Promise<boolean> {
+  const search = searchLines(form)
+  for await (const piece of file) if (search.push(piece)) return true
+  return search.end()
+}
+
+const MAX_TABLE = 1 << 20
 const refOf = ({ digest, bytes }: BlobRef): BlobRef => ({ digest, bytes })
 const SI_CONF = 'etc/systemimager/autoinstallscript.conf'
 
@@ -193,7 +203,7 @@ async function layoutOf(
       what: `no layout file, and no /${SI_CONF} in it`,
       allowed: '--layout FILE',
     })
-  const text = await sources[conf.content.layer]!.readFile(conf.content.offset, 1 << 20)
+  const text = await sources[conf.content.layer]!.readFile(conf.content.offset, MAX_TABLE)
   const contentBytes = entries.reduce((sum, { facts }) => sum + (facts.size ?? 0) + 4096, 0)
   return parseAutoinstallConf(text.toString('utf8'), { name: SI_CONF, contentBytes, makeUuid })
 }
