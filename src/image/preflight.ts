@@ -6,7 +6,8 @@ import { UserError, WireError } from '../fault.ts'
 import { printable } from './capture-report.ts'
 import { notDeployable } from './disks.ts'
 import type { Probe } from './probe.ts'
-import { defaultRules, type ScrubName, type ScrubRules, scrubFacts } from './scrub.ts'
+import { defaultRules, type ScrubRules, scrubFacts } from './scrub.ts'
+import type { ScrubName } from './scrub-table.ts'
 
 const text = Type.String({ maxLength: 65_536 })
 const words = Type.Array(text, { maxItems: 100_000 })

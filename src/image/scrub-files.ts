@@ -3,8 +3,9 @@
 import { bytewise } from './compare-line.ts'
 import type { Counts, SomeFiles } from './preflight.ts'
 import { addFile, countFiles } from './preflight.ts'
-import type { ScrubName, ScrubRules } from './scrub.ts'
+import type { ScrubRules } from './scrub.ts'
 import { contentOf, makeClassify, scrubFacts, staysThere } from './scrub.ts'
+import type { ScrubName } from './scrub-table.ts'
 
 /** Paths are relative to the root, one character a byte. */
 export type NamedFile = { path: string; type: string; size?: number | undefined }
