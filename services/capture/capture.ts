@@ -296,6 +296,7 @@ async function scrubbed(work: Work & { isFirst: boolean }, probe: Probe, listed:
   const preflight = makePreflight(probe, rules, { counts, unread, flagged })
   const { notDeployable } = preflight
   if (notDeployable.length > 0) progress.note(`captured, not yet deployable: ${notDeployable.join('; ')}`)
+  if (probe.warnings.length > 0) progress.note(`degraded there: ${probe.warnings.join('; ')}`)
   if (unread.count > 0)
     progress.note(
       `too large to look into for secrets: ${unread.count}, as ${unread.names.slice(0, 3).join(', ')}`,

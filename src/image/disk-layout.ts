@@ -43,8 +43,13 @@ const Filesystem = Type.Object({
 })
 export type Filesystem = Static<typeof Filesystem>
 
-/** A member of an md array; `slot` is its place, absent for a spare. */
-const Member = Type.Object({ array: text, slot: maybe(count), spare: maybe(Type.Boolean()) })
+/** A member of an md array; `slot` is its place, absent for a spare, and for one that has failed and is still there. */
+const Member = Type.Object({
+  array: text,
+  slot: maybe(count),
+  spare: maybe(Type.Boolean()),
+  failed: maybe(Type.Boolean()),
+})
 /** A physical volume of LVM. Without a group it is not in use. */
 const Physical = Type.Object({
   uuid: text,
@@ -112,6 +117,7 @@ const MdArray = Type.Object({
   metadata: text, // '1.2'
   devices: count, // that it needs, without spares
   uuid: maybe(text),
+  missing: maybe(count), // of these, on the golden client; absent: it is whole
   name: maybe(text), // 'host:0'
   chunkBytes: maybe(bytes),
   layout: maybe(count), // of raid5, raid6, raid10: the kernel's number

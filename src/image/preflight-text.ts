@@ -9,6 +9,7 @@ export function showPreflight({
   databases,
   staysOut,
   refusals,
+  warnings = [],
   notDeployable,
   flagged = [],
   unread = { count: 0, names: [] },
@@ -22,6 +23,7 @@ export function showPreflight({
     lines.length === 0 ? [] : [`${title}:`, ...lines.map((l) => `  ${l}`)]
   return [
     ...list('refused, cannot be reproduced on a clone', refusals),
+    ...list('degraded there, captured as if it were whole', warnings),
     ...list('captured, not yet deployable', notDeployable),
     ...kinds,
     ...list(

@@ -34,6 +34,7 @@ const Preflight = Type.Object({
   databases: words, // that run: 'mysqld'
   staysOut: Type.Array(Type.Object({ what: text, why: text }), { maxItems: 100_000 }),
   refusals: words, // the capture would be refused
+  warnings: Type.Optional(words), // '/dev/md0 (md raid1) has 1 of its 2 members'
   notDeployable: words, // it would be captured, and not be installed
   flagged: Type.Optional(words), // '/etc/resolv.conf (i)': clones have it without that flag
   unread: Type.Optional(SomeFiles), // may hold secrets, and were too large to look into
@@ -55,8 +56,8 @@ export function countFiles(found: SomeFiles, path: string) {
   if (found.names.length < MOST_NAMES) found.names.push(`/${printable(path)}`)
 }
 
-type Looked = Pick<Probe, 'processes' | 'staysOut' | 'refusals' | 'layout'>
-type Files = { counts: Counts; unread: SomeFiles; flagged?: string[] }
+type Looked = Pick<Probe, 'processes' | 'staysOut' | 'refusals' | 'warnings' | 'layout'>
+type Files = { counts: Counts; unread: SomeFiles; flagged?: string[] | undefined }
 
 export function makePreflight(
   probe: Looked,
@@ -73,6 +74,7 @@ export function makePreflight(
     databases: databasesOf(probe.processes),
     staysOut: probe.staysOut,
     refusals: probe.refusals,
+    ...(probe.warnings.length > 0 && { warnings: probe.warnings }),
     notDeployable: notDeployable(probe.layout),
     ...(flagged.length > 0 && { flagged }),
     ...(unread.count > 0 && { unread }),

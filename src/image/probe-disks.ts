@@ -17,14 +17,17 @@ export type DisksFound = {
   mounts: CapturedMount[]
   staysOut: StaysOut[]
   refusals: string[]
+  warnings: string[] // it is captured; the golden client needs a person's care
 }
 
 export function readDisks(said: Said): DisksFound {
   const refusals = new Set<string>()
   const staysOut: StaysOut[] = []
+  const warnings: string[] = []
   const world = worldOf(said, {
     say: (refusal) => void refusals.add(refusal),
     stay: (what, why) => void staysOut.push({ what, why }),
+    warn: (what) => void warnings.push(what),
   })
   const mounts = capturedMounts(world)
   const used = usedDevices(world, mounts)
@@ -35,7 +38,7 @@ export function readDisks(said: Said): DisksFound {
     const root = said.findmnt.filesystems.find(({ target }) => target === '/')
     world.say(`/ is ${root ? `${root.fstype} on ${root.source}` : 'not mounted'}: no file system on a disk`)
   }
-  return { layout, mounts, staysOut, refusals: [...refusals] }
+  return { layout, mounts, staysOut, refusals: [...refusals], warnings }
 }
 
 /** Every device that a captured file system, swap or a line of fstab needs, down to the disks. */

@@ -16,9 +16,10 @@ export type World = {
   mountsOf: Map<string, Mount[]> // by device
   say: (refusal: string) => void
   stay: (what: string, why: string) => void
+  warn: (what: string) => void
 }
 
-export function worldOf(said: Said, told: Pick<World, 'say' | 'stay'>): World {
+export function worldOf(said: Said, told: Pick<World, 'say' | 'stay' | 'warn'>): World {
   const blocks = blocksOf(said)
   const lvm = readLvm(said)
   const byName = new Map(

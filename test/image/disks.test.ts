@@ -48,7 +48,7 @@ const filesystem = partly(
 )
 const plain = {
   filesystem,
-  member: partly({ array: word, slot: count, spare: fc.boolean() }, ['array']),
+  member: partly({ array: word, slot: count, spare: fc.boolean(), failed: fc.boolean() }, ['array']),
   physical: partly({ uuid: word, group: word, startBytes: count, tags: some(word) }, ['uuid']),
 }
 const crypt = partly(
@@ -101,6 +101,7 @@ const array = partly(
       metadata: word,
       devices: count,
       uuid: word,
+      missing: count,
     },
     ...{ name: word, chunkBytes: count, layout: count, bitmap: word, bitmapChunkBytes: count, ...table },
   },

@@ -170,7 +170,10 @@ async function takenOf(
     },
   })
   const preflightOf = ({ layout }: LayoutFile) =>
-    makePreflight({ processes: [], staysOut: [], refusals: [], layout }, rules, { counts, unread })
+    makePreflight({ processes: [], staysOut: [], refusals: [], warnings: [], layout }, rules, {
+      counts,
+      unread,
+    })
   return {
     entries: kept.filter(({ facts }) => left(facts.path, facts.type) === undefined),
     ...{ rules, preflightOf },
