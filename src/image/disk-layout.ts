@@ -92,6 +92,7 @@ const table = {
   label: Type.Union([Type.Literal('gpt'), Type.Literal('dos'), Type.Literal('none')]), // none: it holds something itself
   id: maybe(text),
   firstSector: maybe(count), // GPT: of the room for partitions
+  lastSector: maybe(count), // GPT: of that room; absent: it ends where the second copy of the table begins
   tableLength: maybe(count), // GPT: how many partitions it can hold; absent: 128
   partitions: Type.Array(Partition, { maxItems: 1024 }),
   ...held,
@@ -116,8 +117,8 @@ const MdArray = Type.Object({
   level: text, // 'raid1', 'raid5', 'linear'
   metadata: text, // '1.2'
   devices: count, // that it needs, without spares
-  uuid: maybe(text),
   missing: maybe(count), // of these, on the golden client; absent: it is whole
+  uuid: maybe(text),
   name: maybe(text), // 'host:0'
   chunkBytes: maybe(bytes),
   layout: maybe(count), // of raid5, raid6, raid10: the kernel's number
