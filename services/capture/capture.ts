@@ -34,6 +34,7 @@ import { type Hold, holdStill } from './hold.ts'
 import { inspectThere } from './inspect.ts'
 import { beginOf, readList, sortList, sortRows } from './listing.ts'
 import { netbootFiles } from './netboot.ts'
+import { faultOfNode } from './node-fault.ts'
 import type { Progress } from './progress.ts'
 import { startProgress } from './progress.ts'
 import { hasReceived, salvage } from './salvage.ts'
@@ -66,7 +67,9 @@ export async function captureImage(needs: CaptureNeeds): Promise<Captured> {
   const { target, privateKey, signal, images, image, now = Date.now } = needs
   signal.throwIfAborted()
   const startedAt = now()
-  const ssh = await connectSsh({ ...target, privateKey, timeoutMs: CONNECT_MS })
+  const ssh = await connectSsh({ ...target, privateKey, timeoutMs: CONNECT_MS }).catch((error) => {
+    throw explain(error, needs)
+  })
   signal.addEventListener('abort', ssh.close)
   if (signal.aborted) ssh.close() // while it connected
   let stage: Stage | undefined
@@ -119,11 +122,7 @@ function explain(error: unknown, { signal, target, images, place }: CaptureNeeds
       object: target.node,
       status: 507,
     })
-  if (error instanceof UserError && error.fault.object === undefined) {
-    const { error: text, ...more } = error.fault
-    return new UserError(text, { ...more, object: target.node, status: error.status })
-  }
-  return error
+  return faultOfNode(error, target)
 }
 
 type Work = CaptureNeeds & {

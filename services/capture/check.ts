@@ -13,6 +13,7 @@ import { ask } from './ask.ts'
 import { flaggedFiles } from './flags.ts'
 import { inspectThere } from './inspect.ts'
 import { collect } from './layer.ts'
+import { faultOfNode } from './node-fault.ts'
 import type { CaptureScripts } from './scripts.ts'
 
 export type CheckNeeds = {
@@ -32,7 +33,9 @@ export async function checkGolden(needs: CheckNeeds): Promise<Preflight> {
   const { target, scripts, scrub, excludes = [], diskless = false, show, signal, root = '/' } = needs
   signal.throwIfAborted()
   const rules = rulesOf(scrub)
-  const ssh = await connectSsh(target)
+  const ssh = await connectSsh(target).catch((error) => {
+    throw explain(error, needs)
+  })
   signal.addEventListener('abort', ssh.close)
   try {
     show('probe', 0)
@@ -55,11 +58,12 @@ export async function checkGolden(needs: CheckNeeds): Promise<Preflight> {
   }
 }
 
-function explain(error: unknown, { signal, target: { node: object } }: CheckNeeds): unknown {
+function explain(error: unknown, { signal, target }: CheckNeeds): unknown {
+  const object = target.node
   if (signal.aborted) return new UserError('the check was stopped', { what: 'nothing was changed', object })
   if (error instanceof WireError)
     return new UserError('what the golden client sent is damaged', { what: error.message, object })
-  return error
+  return faultOfNode(error, target)
 }
 
 type Listed = { path: string; type: string; size: number | undefined }
