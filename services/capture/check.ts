@@ -47,7 +47,7 @@ export async function checkGolden(needs: CheckNeeds): Promise<Preflight> {
     const named = namedFiles(probe.layout.crypttab)
     const { counts, unread } = await scrubFiles({ files, inspect, rules, named })
     show('flags', 80)
-    const flagged = await flaggedFiles(ssh, scripts.flags, root, probe.mountpoints)
+    const flagged = await flaggedFiles({ ssh, script: scripts.flags, root }, probe.mountpoints)
     show('done', 100)
     return makePreflight(probe, rules, { counts, unread, flagged })
   } catch (error) {

@@ -36,7 +36,7 @@ const Preflight = Type.Object({
   refusals: words, // the capture would be refused
   warnings: Type.Optional(words), // '/dev/md0 (md raid1) has 1 of its 2 members'
   notDeployable: words, // it would be captured, and not be installed
-  flagged: Type.Optional(words), // '/etc/resolv.conf (i)': clones have it without that flag
+  flagged: Type.Optional(words), // '/etc/resolv.conf (i)': clones have it without that flag; absent: not known
   unread: Type.Optional(SomeFiles), // may hold secrets, and were too large to look into
 })
 export type Preflight = Static<typeof Preflight>
@@ -62,7 +62,7 @@ type Files = { counts: Counts; unread: SomeFiles; flagged?: string[] | undefined
 export function makePreflight(
   probe: Looked,
   rules: ScrubRules,
-  { counts, unread, flagged = [] }: Files,
+  { counts, unread, flagged }: Files,
 ): Preflight {
   const findings = [...counts].map(([name, found]): Finding => {
     const { kind, is, rules: allowed } = scrubFacts(name)
@@ -76,7 +76,7 @@ export function makePreflight(
     refusals: probe.refusals,
     ...(probe.warnings.length > 0 && { warnings: probe.warnings }),
     notDeployable: notDeployable(probe.layout),
-    ...(flagged.length > 0 && { flagged }),
+    ...(flagged && { flagged }),
     ...(unread.count > 0 && { unread }),
   }
 }
