@@ -3,10 +3,10 @@ import type { Digest } from '../../../src/address.ts'
 import { UserError } from '../../../src/fault.ts'
 import type { LayerMember } from '../../../src/image/archive-index.ts'
 import { indexArchive } from '../../../src/image/archive-index.ts'
-import { parseAutoinstallConf } from '../../../src/image/autoinstall-conf.ts'
+import { filesystemsOf } from '../../../src/image/disks.ts'
 import { makeExclude } from '../../../src/image/excludes.ts'
 import type { LayoutFile } from '../../../src/image/layout-file.ts'
-import { parseLayoutFile } from '../../../src/image/layout-file.ts'
+import { parseLayoutText } from '../../../src/image/layout-text.ts'
 import { searchLines } from '../../../src/image/line-search.ts'
 import type { OciConfig, OciManifest } from '../../../src/image/oci-choice.ts'
 import { makePreflight, renderPreflight } from '../../../src/image/preflight.ts'
@@ -191,24 +191,36 @@ async function holds(file: AsyncIterable<Buffer>, form: string): Promise<boolean
 
 const MAX_TABLE = 1 << 20
 const refOf = ({ digest, bytes }: BlobRef): BlobRef => ({ digest, bytes })
-const SI_CONF = 'etc/systemimager/autoinstallscript.conf'
+/** What SystemImager, or who has used it, wrote into the image; the first one counts. */
+const siConfs = ['etc/systemimager/autoinstallscript.conf', 'etc/systemimager/disks-layout.xml']
+const mdadmConfs = ['etc/mdadm/mdadm.conf', 'etc/mdadm.conf']
 
-/** What the person says, else what SystemImager wrote into the image. */
+/** What the person says, in YAML or in SystemImager's XML, else what is in the image. */
 async function layoutOf(
   { layout, makeUuid }: Work,
   entries: readonly TreeEntry[],
   sources: readonly LayerReader[],
 ): Promise<LayoutFile> {
-  if (layout !== undefined) return parseLayoutFile(layout, 'layout', makeUuid)
-  const conf = entries.find(({ facts }) => facts.path === SI_CONF && facts.type === 'f')
+  const byPath = new Map(entries.map((entry) => [entry.facts.path, entry]))
+  const isTable = (path: string) => {
+    const facts = byPath.get(path)?.facts
+    return facts?.type === 'f' && (facts.size ?? 0) <= MAX_TABLE
+  }
+  /** The first of these that is there. */
+  async function read(paths: readonly string[]): Promise<{ name: string; text: string } | undefined> {
+    const name = paths.find(isTable)
+    if (name === undefined) return undefined
+    return { name, text: Buffer.from(await readTable(byPath.get(name)!, sources), 'latin1').toString('utf8') }
+  }
+  const conf = layout === undefined ? await read(siConfs) : { name: 'layout', text: layout }
   if (conf === undefined)
     throw new UserError('the image says nothing of disks', {
-      what: `no layout file, and no /${SI_CONF} in it`,
+      what: `no layout file, and no ${siConfs.map((path) => `/${path}`).join(' or ')} in it`,
       allowed: '--layout FILE',
     })
-  const text = await sources[conf.content.layer]!.readFile(conf.content.offset, MAX_TABLE)
   const contentBytes = entries.reduce((sum, { facts }) => sum + (facts.size ?? 0) + 4096, 0)
-  return parseAutoinstallConf(text.toString('utf8'), { name: SI_CONF, contentBytes, makeUuid })
+  const mdadmConf = (await read(mdadmConfs))?.text ?? ''
+  return parseLayoutText(conf.text, { name: conf.name, contentBytes, makeUuid, mdadmConf })
 }
 
 /** What a running system needs to mount on, and what lies in no folder that has an entry. */
@@ -218,9 +230,7 @@ function missingFolders(
   { layout }: LayoutFile,
 ) {
   const types = new Map(entries.map(({ facts }) => [facts.path, facts.type]))
-  const mounts = layout.disks.flatMap(({ partitions }) =>
-    partitions.flatMap((p) => p.filesystem?.mountpoint ?? []),
-  )
+  const mounts = filesystemsOf(layout).flatMap(({ mountpoint }) => mountpoint ?? [])
   const wanted = new Map<string, number>()
   const want = (path: string, mode: number) => {
     const parts = path.split('/')
