@@ -11,5 +11,6 @@ IFS= read -r root
 IFS= read -r pattern
 cd "$root"
 
+# What was a file when it was listed may be a FIFO now: -D skip. It stops at the first line that is found.
 # grep says 1 where nothing is found, and 2 of files that are gone: xargs makes 123 of both.
-xargs -0 -r grep -lZsaE -e "$pattern" -- || [ $? = 123 ]
+xargs -0 -r grep -lZsaE -D skip -e "$pattern" -- || [ $? = 123 ]

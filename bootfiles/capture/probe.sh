@@ -198,7 +198,7 @@ for path in "$root"/boot/loader/entries/*.conf "$root"/boot/grub*/grubenv "$root
 done
 for path in /proc/cmdline /proc/mdstat /sys/class/dmi/id/sys_vendor /sys/class/dmi/id/product_name /sys/firmware/efi/fw_platform_size \
     /sys/block/md*/md/level /sys/block/md*/md/raid_disks /sys/block/md*/md/metadata_version /sys/block/md*/md/chunk_size \
-    /sys/block/md*/md/layout /sys/block/md*/md/array_state /sys/block/md*/md/degraded /sys/block/md*/md/bitmap/location \
+    /sys/block/md*/md/layout /sys/block/md*/md/array_state /sys/block/md*/md/degraded /sys/block/md*/md/sync_action /sys/block/md*/md/bitmap/location \
     /sys/block/md*/md/bitmap/chunksize /sys/block/md*/md/dev-*/slot /sys/block/md*/md/dev-*/state; do
     file "$path" "$path"
 done

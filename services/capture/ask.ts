@@ -1,17 +1,19 @@
 // Asking a golden client by a script: what it prints, or why it could not.
+import type { Readable } from 'node:stream'
 import { UserError } from '../../src/fault.ts'
 import { parseReport } from '../../src/image/tar-report.ts'
 import type { Running, Ssh } from '../remote/ssh.ts'
 import { collect } from './layer.ts'
 
-/** What a script prints, as UTF-8, when it ends well. */
+/** What a script prints, as UTF-8, when it ends well. `lines` and then `input` are what it reads. */
 export async function ask(
   ssh: Pick<Ssh, 'runScript'>,
   script: string,
   lines: readonly string[],
   limit: number,
+  input?: Readable,
 ): Promise<string> {
-  const running = await ssh.runScript(script, lines)
+  const running = await ssh.runScript(script, lines, input)
   const [stdout] = await Promise.all([collect(running.stdout, limit), judged(running)])
   if (stdout.length > limit)
     throw new UserError('the golden client says too much', { what: `more than ${limit} bytes` })

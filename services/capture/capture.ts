@@ -7,7 +7,7 @@ import { isDiskFull, UserError, WireError } from '../../src/fault.ts'
 import type { CaptureReport } from '../../src/image/capture-report.ts'
 import { named } from '../../src/image/capture-report.ts'
 import { bytewise, unescapePath } from '../../src/image/compare-line.ts'
-import { filesystemsOf } from '../../src/image/disks.ts'
+import { filesystemsOf, notDeployable as whyNotDeployable } from '../../src/image/disks.ts'
 import { makeExclude } from '../../src/image/excludes.ts'
 import { makePreflight, refuseUnreproducible, renderPreflight } from '../../src/image/preflight.ts'
 import type { Probe } from '../../src/image/probe.ts'
@@ -31,11 +31,12 @@ import type { Assembled, Candidate } from './assemble.ts'
 import { assemble } from './assemble.ts'
 import type { Comparison, World } from './compare.ts'
 import { compareList, isUnchanged, readRows } from './compare.ts'
-import { flaggedFiles } from './flags.ts'
+import { flaggedBefore, flaggedFiles, flaggedSince } from './flags.ts'
 import { type Hold, holdStill } from './hold.ts'
 import { inspectThere } from './inspect.ts'
 import { beginOf, readList, sortList, sortRows } from './listing.ts'
 import { netbootFiles } from './netboot.ts'
+import { faultOfNode } from './node-fault.ts'
 import type { Progress } from './progress.ts'
 import { startProgress } from './progress.ts'
 import { hasReceived, salvage } from './salvage.ts'
@@ -69,7 +70,9 @@ export async function captureImage(needs: CaptureNeeds): Promise<Captured> {
   signal.throwIfAborted()
   const startedAt = now()
   const login = { ...target, privateKey, timeoutMs: CONNECT_MS }
-  const ssh = await connectSsh(login)
+  const ssh = await connectSsh(login).catch((error) => {
+    throw explain(error, needs)
+  })
   let stage: Stage | undefined
   let bulk: Bulk | undefined
   const stop = () => {
@@ -129,11 +132,7 @@ function explain(error: unknown, { signal, target, images, place }: CaptureNeeds
       object: target.node,
       status: 507,
     })
-  if (error instanceof UserError && error.fault.object === undefined) {
-    const { error: text, ...more } = error.fault
-    return new UserError(text, { ...more, object: target.node, status: error.status })
-  }
-  return error
+  return faultOfNode(error, target)
 }
 
 type Work = CaptureNeeds & {
@@ -165,7 +164,7 @@ async function captureInto(stage: Stage, work: Work): Promise<Captured> {
   const still = await holdStill({ ssh, script: scripts.hold, root: work.root, hold: work.hold, probe })
   const { root } = still
   await listFiles({ ...work, root }, probe, listed, folder)
-  const scrub = await scrubbed({ ...work, root, isFirst: base === undefined }, probe, listed)
+  const scrub = await scrubbed({ ...work, root }, probe, listed)
   const rows = [...baseRows, ...salvaged.flatMap((layer) => layer.rows)]
   const world = worldOf(probe, work, scrub)
   const maySame = base && salvaged.length === 0 && isSameMachine(base, probe, { ...work, ...scrub })
@@ -174,6 +173,12 @@ async function captureInto(stage: Stage, work: Work): Promise<Captured> {
     return { version: base, isNew: false }
   }
   const comparison = compareList({ listed, rows, world, folder })
+  // Of what an earlier attempt had received it is not known.
+  const known = salvaged.length === 0 ? flaggedBefore(images, base, work.target.node) : undefined
+  const golden = { ssh, script: scripts.flags, root }
+  const flagged = await (known
+    ? flaggedSince(golden, known, comparison.fetch)
+    : flaggedFiles(golden, probe.mountpoints))
 
   progress.phase('archive', 3, 88)
   const { fetched } = comparison
@@ -221,7 +226,7 @@ async function captureInto(stage: Stage, work: Work): Promise<Captured> {
     manifest: assembled.manifest,
     report: { digest, bytes },
     scrub: scrub.scrub,
-    preflight: await blobOf(stage, renderPreflight(scrub.preflight)),
+    preflight: await blobOf(stage, renderPreflight(scrub.preflightOf(flagged))),
   })
   progress.phase('done', 100)
   progress.note(summary(report))
@@ -295,21 +300,25 @@ function isSameMachine(
 }
 
 /** What stays on the golden client because of what it is, and the report of it. */
-async function scrubbed(work: Work & { isFirst: boolean }, probe: Probe, listed: string) {
+async function scrubbed(work: Work, probe: Probe, listed: string) {
   const { ssh, scripts, root, scrub, progress } = work
   const rules = rulesOf(scrub)
-  const { counts, left } = await scrubFiles({
+  const { counts, unread, left } = await scrubFiles({
     files: captured(listed, excludesOf(probe, work)),
     inspect: inspectThere(ssh, scripts.inspect, root),
     rules,
     named: namedFiles(probe.layout.crypttab),
   })
-  // It is looked for once: later versions are of the same machine, and each look reads all inodes.
-  const flagged = work.isFirst ? await flaggedFiles(ssh, scripts.flags, root, probe.mountpoints) : []
-  const preflight = makePreflight(probe, rules, counts, flagged)
-  const { notDeployable } = preflight
+  const notDeployable = whyNotDeployable(probe.layout)
   if (notDeployable.length > 0) progress.note(`captured, not yet deployable: ${notDeployable.join('; ')}`)
-  return { left, preflight, scrub: renderRules(rules) }
+  if (probe.warnings.length > 0) progress.note(`degraded there: ${probe.warnings.join('; ')}`)
+  if (unread.count > 0)
+    progress.note(
+      `too large to look into for secrets: ${unread.count}, as ${unread.names.slice(0, 3).join(', ')}`,
+    )
+  const preflightOf = (flagged: string[] | undefined) =>
+    makePreflight(probe, rules, { counts, unread, flagged })
+  return { left, preflightOf, scrub: renderRules(rules) }
 }
 type Scrub = Awaited<ReturnType<typeof scrubbed>>
 

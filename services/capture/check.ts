@@ -14,6 +14,7 @@ import { flaggedFiles } from './flags.ts'
 import { inspectThere } from './inspect.ts'
 import { collect } from './layer.ts'
 import { listStream } from './listing.ts'
+import { faultOfNode } from './node-fault.ts'
 import type { CaptureScripts } from './scripts.ts'
 
 export type CheckNeeds = {
@@ -33,7 +34,9 @@ export async function checkGolden(needs: CheckNeeds): Promise<Preflight> {
   const { target, scripts, scrub, excludes = [], diskless = false, show, signal, root = '/' } = needs
   signal.throwIfAborted()
   const rules = rulesOf(scrub)
-  const ssh = await connectSsh(target)
+  const ssh = await connectSsh(target).catch((error) => {
+    throw explain(error, needs)
+  })
   signal.addEventListener('abort', ssh.close)
   try {
     show('probe', 0)
@@ -43,11 +46,11 @@ export async function checkGolden(needs: CheckNeeds): Promise<Preflight> {
     show('inspect', 60)
     const inspect = inspectThere(ssh, scripts.inspect, root)
     const named = namedFiles(probe.layout.crypttab)
-    const { counts } = await scrubFiles({ files, inspect, rules, named })
+    const { counts, unread } = await scrubFiles({ files, inspect, rules, named })
     show('flags', 80)
-    const flagged = await flaggedFiles(ssh, scripts.flags, root, probe.mountpoints)
+    const flagged = await flaggedFiles({ ssh, script: scripts.flags, root }, probe.mountpoints)
     show('done', 100)
-    return makePreflight(probe, rules, counts, flagged)
+    return makePreflight(probe, rules, { counts, unread, flagged })
   } catch (error) {
     throw explain(error, needs)
   } finally {
@@ -56,11 +59,12 @@ export async function checkGolden(needs: CheckNeeds): Promise<Preflight> {
   }
 }
 
-function explain(error: unknown, { signal, target: { node: object } }: CheckNeeds): unknown {
+function explain(error: unknown, { signal, target }: CheckNeeds): unknown {
+  const object = target.node
   if (signal.aborted) return new UserError('the check was stopped', { what: 'nothing was changed', object })
   if (error instanceof WireError)
     return new UserError('what the golden client sent is damaged', { what: error.message, object })
-  return error
+  return faultOfNode(error, target)
 }
 
 type Listed = { path: string; type: string; size: number | undefined }

@@ -5,7 +5,7 @@ import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createZstdDecompress } from 'node:zlib'
 import { isDiskFull, UserError, WireError } from '../../src/fault.ts'
-import { isSocketLine, unescapePath } from '../../src/image/compare-line.ts'
+import { inNanoseconds, isSocketLine, unescapePath } from '../../src/image/compare-line.ts'
 import { cutListLine } from '../../src/image/rows.ts'
 import { readLines, sortInto } from './lines.ts'
 
@@ -62,10 +62,6 @@ export function listStream(source: Readable): Readable {
   pipeline(source, limit).catch(() => {})
   return limit
 }
-
-/** `1700000000.1234567890` in the first and the ninth field loses its point, and what is less than a nanosecond. */
-const inNanoseconds = (lines: string): string =>
-  lines.replace(/^(-?\d+)\.(\d{9})\d*((?:\t[^\t\n]*){7}\t)(?:(-?\d+)\.(\d{9})\d*(?=\t))?/gm, '$1$2$3$4$5')
 
 /** When a list was begun, by the clock of its machine; undefined when it does not say so. */
 export function beginOf(list: string): string | undefined {

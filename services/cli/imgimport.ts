@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { UserError } from '../../src/fault.ts'
-import { parseLayoutFile } from '../../src/image/layout-file.ts'
+import { parseLayoutText } from '../../src/image/layout-text.ts'
 import { runImageJob } from './image-job.ts'
 import { type Needs, type Shared, serverCommand } from './needs.ts'
 
@@ -56,6 +56,6 @@ function readLayout(file: string): string {
       object: file,
     })
   }
-  parseLayoutFile(text, file, randomUUID)
+  parseLayoutText(text, { name: file, contentBytes: 0, makeUuid: randomUUID })
   return text
 }

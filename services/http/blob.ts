@@ -9,7 +9,7 @@ import { peerOf, sendBody } from './body.ts'
 import { fileBytes, openFile, readFully } from './content.ts'
 import { limitCrowd, TOO_MANY } from './crowd.ts'
 import { placeFor } from './place.ts'
-import { turnOf } from './turn.ts'
+import { answerHalfClosed, turnOf } from './turn.ts'
 
 type Needs = {
   address: string
@@ -31,6 +31,7 @@ export async function startBlobServer({ address, port, folders, emit, limits = u
   const admission = makeAdmission(limits)
   // A node that lost its power holds a buffer until this; GRUB leaves a second initrd waiting while it reads the first.
   server.setTimeout(120_000)
+  answerHalfClosed(server)
   server.on('request', (request, response) => {
     response.on('error', () => {})
     const served = turnOf(request, response).then((mine) => (mine ? serve(request, response) : undefined))

@@ -9,7 +9,7 @@ import type { Open } from './content.ts'
 import { limitCrowd, TOO_MANY } from './crowd.ts'
 import { makeNodeProxy } from './node-proxy.ts'
 import { placeFor } from './place.ts'
-import { turnOf } from './turn.ts'
+import { answerHalfClosed, turnOf } from './turn.ts'
 
 type Needs = {
   address: string
@@ -39,6 +39,7 @@ export async function startBootHttp({ address, port, open, nodeSocketPath, emit,
   app.get('/*', { exposeHeadRoute: true }, takeOver(servePublished))
   app.setNotFoundHandler(takeOver(async (_, reply) => answerShort(reply.raw, 404)))
   app.server.setTimeout(120_000)
+  answerHalfClosed(app.server)
   const crowd = limitCrowd(app.server, (peer) => emit('http.fail', { peer, why: TOO_MANY }), crowdLimits)
 
   async function servePublished(request: FastifyRequest, reply: FastifyReply) {

@@ -1,75 +1,110 @@
-// SystemImager's etc/systemimager/autoinstallscript.conf: the disks and the fstab of the machine that an image came from.
+// SystemImager's etc/systemimager/autoinstallscript.conf: the disks and the fstab of the machine that an image came from. What
+// people write for version 4.9, disks-layout.xml, has the same elements.
 //   <config>
 //     <disk dev="/dev/sda" label_type="gpt" unit_of_measurement="MB">
-//       <part num="1" size="512" p_type="primary" p_name="-" flags="boot" [id="82"]/>   size "*" takes the rest, "%" a share
-//     </disk>
+//       <part num="1" size="512" p_type="primary" p_name="-" flags="boot" [id="82"] [raid_dev="/dev/md0"] [lvm_group="vg0"]/>
+//     </disk>                                                              size "*" takes the rest, "%" a share
+//     <raid .../> <lvm>...</lvm>                                           see autoinstall-raid.ts, autoinstall-lvm.ts
 //     <fsinfo line="10" comment="# text"/>
 //     <fsinfo line="20" real_dev="/dev/sda2" mount_dev="UUID=..." mp="/" fs="ext4" options="defaults" dump="1" pass="1"
 //             [mkfs_opts="-F 32"] [format="no"]/>
 //   </config>
 import { UserError } from '../fault.ts'
 import { type Element, parseXml } from '../xml.ts'
-import type { Needs as DiskNeeds, Mount } from './autoinstall-disk.ts'
-import { diskOf, isEsp, partitionName } from './autoinstall-disk.ts'
-import type { Disk, Filesystem } from './disk-layout.ts'
+import type { Needs as DiskNeeds, Fault, Mount } from './autoinstall-disk.ts'
+import { isEsp, partitionName } from './autoinstall-disk.ts'
+import { volumeNames } from './autoinstall-lvm.ts'
+import { storageLayout } from './autoinstall-storage.ts'
+import type { DiskLayout, Filesystem } from './disk-layout.ts'
+import { devicesOf } from './disks.ts'
 import type { LayoutFile } from './layout-file.ts'
 import { filesystemUuid } from './layout-file.ts'
 
-type Needs = Pick<DiskNeeds, 'contentBytes' | 'makeUuid'> & { name: string } // of the file, for faults
+type Needs = Pick<DiskNeeds, 'contentBytes' | 'makeUuid'> & {
+  name: string // of the file, for faults
+  mdadmConf?: string // of the image
+}
 type Line = Mount & { element: Element }
 
-/** What each element says; anything more is refused, as it would be lost. */
-const known: Record<string, string[]> = {
-  disk: ['dev', 'label_type', 'unit_of_measurement'],
-  part: ['num', 'size', 'p_type', 'p_name', 'flags', 'id', 'lvm_group'],
-  fsinfo: [
-    ...['line', 'comment', 'real_dev', 'mount_dev', 'mp', 'fs', 'options', 'dump', 'pass'],
-    ...['mkfs_opts', 'format'],
+const arrayWords = [
+  ...[
+    'name',
+    'raid_level',
+    'raid_devices',
+    'spare_devices',
+    'persistence',
+    'rounding',
+    'layout',
+    'chunk_size',
   ],
+  ...['lvm_group', 'devices'],
+]
+/** What each element says, and in what it stands; anything more is refused, as it would be lost. */
+const known: Record<string, { within: string; words: string[] }> = {
+  disk: { within: '', words: ['dev', 'label_type', 'unit_of_measurement'] },
+  part: {
+    within: 'disk',
+    words: ['num', 'size', 'p_type', 'p_name', 'flags', 'id', 'lvm_group', 'raid_dev'],
+  },
+  raid: { within: '', words: arrayWords },
+  raid_disk: { within: 'raid', words: arrayWords },
+  lvm: { within: '', words: ['version'] },
+  lvm_group: { within: 'lvm', words: ['name', 'max_log_vols', 'max_phys_vols', 'phys_extent_size'] },
+  lv: { within: 'lvm_group', words: ['name', 'size', 'lv_options'] },
+  fsinfo: {
+    within: '',
+    words: [
+      ...['line', 'comment', 'real_dev', 'mount_dev', 'mp', 'fs', 'options', 'dump', 'pass'],
+      ...['mkfs_opts', 'format'],
+    ],
+  },
 }
 /** How their ramdisk names devices, and which loader they found: ours asks the machine, and the image itself. */
 const needless = ['boel', 'bootloader']
 
 /** Throws UserError naming the line of what cannot be taken over; a layout file says it then. */
-export function parseAutoinstallConf(text: string, { name, contentBytes, makeUuid }: Needs): LayoutFile {
+export function parseAutoinstallConf(text: string, needs: Needs): LayoutFile {
+  const { name, makeUuid } = needs
   const root = parseXml(text, name)
-  const fault: DiskNeeds['fault'] = (error, { line }, what) =>
+  const fault: Fault = (error, { line }, what) =>
     new UserError(error, {
       what: what.slice(0, 200),
       allowed: 'a layout file: --layout FILE',
       object: `${name}:${line}`,
     })
-  for (const child of root.children) checkElement(child, root, fault)
+  if (countElements(root) > MOST_ELEMENTS)
+    throw fault('more than any machine has', root, `${MOST_ELEMENTS} elements`)
+  for (const child of root.children) checkElement(child, '', fault)
   checkLines(root, fault)
   const mounts = mountsOf(root, makeUuid, fault)
-  const disks = root.children
-    .filter((child) => child.name === 'disk')
-    .map((disk) => diskOf(disk, { contentBytes, makeUuid, mounts, fault }))
-  if (disks.length === 0) throw fault('no disk', root, `<${root.name}>`)
-  checkDevices(disks, mounts, fault)
-  if (!disks.some((disk) => disk.partitions.some(({ filesystem }) => filesystem?.mountpoint === '/')))
+  const storage = storageLayout(root, mounts, { mdadmConf: '', ...needs, fault })
+  const layout = { ...storage, fstab: fstabOf(root, mounts) }
+  checkDevices(layout, mounts, fault)
+  if (!devicesOf(layout).some(({ holds }) => holds.filesystem?.mountpoint === '/'))
     throw fault('no partition is mounted on /', root, mounts.map(({ device }) => device).join(', '))
   return {
-    layout: { disks, fstab: fstabOf(root, mounts) },
-    firmware: disks.some((disk) => disk.partitions.some(isEsp)) ? 'uefi' : 'bios',
+    layout,
+    firmware: layout.disks.some((disk) => disk.partitions.some(isEsp)) ? 'uefi' : 'bios',
   }
 }
 
-function checkElement(element: Element, parent: Element, fault: DiskNeeds['fault']) {
+const MOST_ELEMENTS = 10_000 // a layout holds no more of anything
+const countElements = ({ children }: Element): number =>
+  children.reduce((sum, child) => sum + countElements(child), children.length)
+
+function checkElement(element: Element, within: string, fault: Fault) {
   const { name, children, attributes } = element
   if (needless.includes(name)) return
-  if (name === 'raid' || name === 'lvm')
-    throw fault('disks of this kind are not taken over', element, `<${name}>`)
-  if (!Object.hasOwn(known, name) || (name === 'part') !== (parent.name === 'disk'))
-    throw fault('cannot be taken over', element, `<${name}>`)
-  const odd = [...attributes.keys()].find((key) => !known[name]!.includes(key))
+  const row = Object.hasOwn(known, name) ? known[name] : undefined
+  if (row?.within !== within) throw fault('cannot be taken over', element, `<${name}>`)
+  const odd = [...attributes.keys()].find((key) => !row.words.includes(key))
   if (odd !== undefined)
     throw fault('cannot be taken over', element, `<${name} ${odd}="${attributes.get(odd)}">`)
-  for (const child of children) checkElement(child, element, fault)
+  for (const child of children) checkElement(child, name, fault)
 }
 
 /** Numbers say the order of fstab; SystemImager takes none twice either. */
-function checkLines(root: Element, fault: DiskNeeds['fault']) {
+function checkLines(root: Element, fault: Fault) {
   const seen = new Set<number>()
   for (const element of root.children.filter(({ name }) => name === 'fsinfo')) {
     const line = element.attributes.get('line') ?? ''
@@ -80,7 +115,7 @@ function checkLines(root: Element, fault: DiskNeeds['fault']) {
 }
 
 /** What fstab mounts from a device of its own, under one name of file systems. */
-function mountsOf(root: Element, makeUuid: () => string, fault: DiskNeeds['fault']): Line[] {
+function mountsOf(root: Element, makeUuid: () => string, fault: Fault): Line[] {
   return fsinfoOf(root).flatMap((element) => {
     const get = (key: string) => element.attributes.get(key) ?? ''
     const device = get('real_dev')
@@ -101,7 +136,7 @@ function mountsOf(root: Element, makeUuid: () => string, fault: DiskNeeds['fault
   })
 }
 
-function filesystemOf(element: Element, makeUuid: () => string, fault: DiskNeeds['fault']): Filesystem {
+function filesystemOf(element: Element, makeUuid: () => string, fault: Fault): Filesystem {
   const get = (key: string) => element.attributes.get(key) ?? ''
   const [named, type, mountpoint, options] = ['mount_dev', 'fs', 'mp', 'mkfs_opts'].map(get) as Texts
   if (!/^[a-z0-9_]{1,20}$/.test(type) || type === 'auto')
@@ -123,11 +158,17 @@ function filesystemOf(element: Element, makeUuid: () => string, fault: DiskNeeds
 }
 type Texts = [string, string, string, string]
 
-/** Each file system to be made has a partition, and no clone waits for one that is not made. */
-function checkDevices(disks: readonly Disk[], mounts: readonly Line[], fault: DiskNeeds['fault']) {
-  const devices = new Set(
-    disks.flatMap(({ path, partitions }) => partitions.map(({ number }) => partitionName(path, number))),
-  )
+/** Each file system to be made has a device, and no clone waits for one that is not made. */
+function checkDevices(
+  { disks, arrays = [], groups = [] }: DiskLayout,
+  mounts: readonly Line[],
+  fault: Fault,
+) {
+  const devices = new Set([
+    ...disks.flatMap(({ path, partitions }) => partitions.map(({ number }) => partitionName(path, number))),
+    ...arrays.map(({ path }) => path),
+    ...groups.flatMap(({ name, volumes }) => volumes.flatMap((volume) => volumeNames(name, volume.name))),
+  ])
   for (const { device, filesystem, element } of mounts) {
     const isThere = devices.has(device)
     if (filesystem && !isThere) throw fault('no partition is said to be there', element, device)

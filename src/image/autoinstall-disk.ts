@@ -1,8 +1,8 @@
-// A <disk> of SystemImager's autoinstallscript.conf: where its partitions lie and of which types they are. The file says
+// A <disk> of SystemImager's autoinstallscript.conf or disks-layout.xml: where its partitions lie and of which types they are. The file says
 // sizes alone, so places are made; what it says in words that have no place in a layout is refused, with its line.
 import type { UserError } from '../fault.ts'
 import type { Element } from '../xml.ts'
-import type { Disk, Filesystem, Partition } from './disk-layout.ts'
+import type { Disk, Filesystem, Held, Partition } from './disk-layout.ts'
 import { gptTypes } from './partition-types.ts'
 
 export type Mount = {
@@ -12,11 +12,16 @@ export type Mount = {
   partuuid: string | undefined
   filesystem: Filesystem | undefined // absent: the file says format="no"
 }
+export type Fault = (error: string, at: Element, what: string) => UserError
+/** What a partition is to an array or a volume group. */
+export type Use = { role: 'raid' | 'lvm'; least: number; holds: Pick<Held, 'member' | 'physical'> } // least: bytes, when its size is open
 export type Needs = {
   contentBytes: number // of the image: a size that the file leaves open is made to hold it
   makeUuid: () => string
   mounts: readonly Mount[]
-  fault: (error: string, at: Element, what: string) => UserError
+  fault: Fault
+  /** Of a partition, by its name. */
+  useOf: (device: string) => Use | undefined
 }
 type Kind = 'gpt' | 'dos'
 type Part = {
@@ -25,10 +30,11 @@ type Part = {
   place: 'primary' | 'extended' | 'logical'
   size: number | '*' // in units of the disk; '*' takes the rest
   flags: ReadonlySet<string>
+  use: Use | undefined
 }
 type Span = { start: number; length: number } // bytes
 
-const MIB = 1 << 20
+export const MIB = 1 << 20
 const GIB = 2 ** 30
 const SECTOR = 512
 const labels = new Map<string | undefined, Kind>([
@@ -53,6 +59,11 @@ const types = {
 } as const
 type Role = keyof typeof types
 const isRole = (flag: string): flag is Role => Object.hasOwn(types, flag) && flag !== 'linux'
+/** id= of a GPT partition: sgdisk's codes, and what xCAT says of PReP, whatever the table. */
+const gptIds: Record<string, Role> = {
+  ...{ '41': 'prep', '4100': 'prep', ef00: 'efi', ef02: 'bios_grub', '8200': 'swap', '8300': 'linux' },
+  ...{ fd00: 'raid', '8e00': 'lvm', '0700': 'msftdata' },
+}
 const gptAttributes: Record<string, string> = {
   legacy_boot: 'LegacyBIOSBootable',
   hidden: 'RequiredPartition', // so parted reads and writes it
@@ -72,7 +83,7 @@ export function diskOf(element: Element, needs: Needs): Disk {
   const label = element.attributes.get('label_type')
   const kind = labels.get(label)
   if (kind === undefined) throw fault('partition table cannot be cloned', element, label ?? 'label_type')
-  const parts = element.children.map((child, i) => readPart(child, i + 1, needs))
+  const parts = element.children.map((child, i) => readPart(child, { path, usual: i + 1 }, needs))
   checkNumbers(parts, kind, needs)
   const { bytes, spans } = placed(parts, element, needs)
   return {
@@ -86,20 +97,25 @@ export function diskOf(element: Element, needs: Needs): Disk {
 
 const places = ['primary', 'extended', 'logical'] as const
 
-function readPart(element: Element, usual: number, { fault }: Needs): Part {
+function readPart(
+  element: Element,
+  { path, usual }: { path: string; usual: number },
+  { fault, useOf }: Needs,
+): Part {
   const get = (key: string) => element.attributes.get(key)
   const number = Number(get('num') ?? usual)
   if (!(Number.isInteger(number) && number > 0 && number <= 128))
     throw fault('not a partition number', element, `${get('num')}`)
   const place = places.find((each) => each === (get('p_type') ?? 'primary'))
   if (place === undefined) throw fault('not a kind of partition', element, `p_type="${get('p_type')}"`)
-  if (get('lvm_group') !== undefined)
-    throw fault('disks of this kind are not taken over', element, `lvm_group="${get('lvm_group')}"`)
   const text = get('size') ?? ''
   if (text !== '*' && !(/^\d{1,15}(\.\d+)?$/.test(text) && Number(text) > 0))
     throw fault('not a size', element, text || 'size')
   const flags = (get('flags') ?? '').split(/[,\s]+/).filter((flag) => flag !== '' && flag !== '-')
-  return { element, number, place, size: text === '*' ? '*' : Number(text), flags: new Set(flags) }
+  const use = useOf(partitionName(path, number))
+  if (use && place === 'extended')
+    throw fault('an extended partition holds nothing itself', element, partitionName(path, number))
+  return { element, number, place, size: text === '*' ? '*' : Number(text), flags: new Set(flags), use }
 }
 
 function checkNumbers(parts: readonly Part[], kind: Kind, { fault }: Needs) {
@@ -146,9 +162,12 @@ function placed(
 /** The file does not say how large the disk was: what is said of partitions, with room for the content where that is open. */
 function sizes(parts: readonly Part[], disk: Element, { contentBytes, fault }: Needs) {
   const unit = disk.attributes.get('unit_of_measurement') ?? 'MB'
-  if (unit !== '%' && !Object.hasOwn(units, unit)) throw fault('not a unit of sizes', disk, unit)
-  const room = roundUp(contentBytes * 1.3 + GIB)
-  const whole = unit === '%' ? Math.max(8 * GIB, roundUp(2 * room)) : undefined
+  const isShare = ['%', 'percent', 'percentage'].includes(unit)
+  if (!isShare && !Object.hasOwn(units, unit)) throw fault('not a unit of sizes', disk, unit)
+  const leasts = parts.flatMap(({ size, use }) => (size === '*' && use ? [use.least] : []))
+  const most = Math.max(contentBytes * 1.3 + GIB, ...leasts)
+  const room = roundUp(most)
+  const whole = isShare ? Math.max(8 * GIB, roundUp(2 * room), ...parts.map(wholeFor)) : undefined
   const said = ({ size }: Part) =>
     size === '*' ? 0 : roundUp(whole === undefined ? size * units[unit]! : ((whole - 2 * MIB) * size) / 100)
   const outer = parts.filter(({ place }) => place !== 'logical')
@@ -159,6 +178,10 @@ function sizes(parts: readonly Part[], disk: Element, { contentBytes, fault }: N
   if (open !== undefined) outerLengths.set(open, openLength(open))
   return { bytes: whole ?? 2 * MIB + sum([...outerLengths.values()]), lengthOf }
 
+  /** The disk of which a share is as much as that partition needs. */
+  function wholeFor({ use, size }: Part): number {
+    return use && size !== '*' ? roundUp((use.least * 100) / size + 3 * MIB) : 0
+  }
   /** The one that takes the rest. */
   function onlyOpen(among: readonly Part[]): Part | undefined {
     const [first, second] = among.filter(({ size }) => size === '*')
@@ -193,6 +216,8 @@ function partitionOf(part: Part, at: { path: string; kind: Kind } & Span, needs:
   const mount = needs.mounts.find(({ device }) => device === partitionName(path, number))
   if (mount && part.place === 'extended')
     throw needs.fault('an extended partition holds no file system', element, mount.device)
+  if (mount?.filesystem && part.use)
+    throw needs.fault('holds a file system, and is a part of something else', element, mount.device)
   const name = element.attributes.get('p_name') ?? '-'
   const attrs = [...flags].flatMap((flag) =>
     Object.hasOwn(gptAttributes, flag) ? [gptAttributes[flag]!] : [],
@@ -207,10 +232,11 @@ function partitionOf(part: Part, at: { path: string; kind: Kind } & Span, needs:
     ...(kind === 'gpt' && attrs.length > 0 && { attrs: attrs.join(' ') }),
     ...(kind === 'dos' && flags.has('boot') && { bootable: true }),
     ...(mount?.filesystem && { filesystem: mount.filesystem }),
+    ...part.use?.holds,
   }
 }
 
-function gptType({ element, flags }: Part, mount: Mount | undefined, { fault }: Needs): string {
+function gptType({ element, flags, use }: Part, mount: Mount | undefined, { fault }: Needs): string {
   const roles = new Set<Role>()
   for (const flag of flags) {
     if (flag === 'boot' && mount && mount.type !== 'vfat')
@@ -223,13 +249,16 @@ function gptType({ element, flags }: Part, mount: Mount | undefined, { fault }: 
     else if (isRole(flag)) roles.add(flag)
     else if (!Object.hasOwn(gptAttributes, flag)) throw fault('flag cannot be taken over', element, flag)
   }
-  const id = element.attributes.get('id')
-  if (id !== undefined && id !== '41') throw fault('no type of a GPT partition', element, `id="${id}"`)
-  if (id === '41') roles.add('prep') // as xCAT says it, whatever the table
-  return types[oneOf(roles, mount, () => fault('flags exclude each other', element, [...flags].join(' ')))][0]
+  const id = element.attributes.get('id')?.toLowerCase()
+  if (id !== undefined && !Object.hasOwn(gptIds, id))
+    throw fault('no type of a GPT partition', element, `id="${id}"`)
+  if (id !== undefined) roles.add(gptIds[id]!)
+  return types[
+    oneOf(roles, { mount, use }, () => fault('flags exclude each other', element, [...flags].join(' ')))
+  ][0]
 }
 
-function dosType({ element, flags, place }: Part, mount: Mount | undefined, { fault }: Needs): string {
+function dosType({ element, flags, place, use }: Part, mount: Mount | undefined, { fault }: Needs): string {
   const no = (flag: string) => fault('flag cannot be taken over', element, flag)
   const roles = new Set<Role>()
   let id = element.attributes.get('id')?.toLowerCase()
@@ -245,17 +274,24 @@ function dosType({ element, flags, place }: Part, mount: Mount | undefined, { fa
     return id.replace(/^0(?=.)/, '')
   }
   if (place === 'extended') return flags.has('lba') ? 'f' : '5'
-  const role = oneOf(roles, mount, () => fault('flags exclude each other', element, [...flags].join(' ')))
+  const role = oneOf(roles, { mount, use }, () =>
+    fault('flags exclude each other', element, [...flags].join(' ')),
+  )
   if (!flags.has('lba') || role === 'efi') return types[role][1]
   if (role !== 'linux' || mount?.type !== 'vfat') throw no('lba')
   return 'c'
 }
 
 /** Flags say it, else what is mounted from it. */
-function oneOf(roles: ReadonlySet<Role>, mount: Mount | undefined, clash: () => UserError): Role {
+function oneOf(
+  roles: ReadonlySet<Role>,
+  { mount, use }: { mount: Mount | undefined; use: Use | undefined },
+  clash: () => UserError,
+): Role {
   if (roles.size > 1) throw clash()
   const [role] = roles
   if (role !== undefined && role !== 'msftdata') return role
+  if (use) return use.role
   if (mount?.type === 'swap') return 'swap'
   return ['/boot/efi', '/efi'].includes(mount?.mountpoint ?? '') ? 'efi' : (role ?? 'linux')
 }

@@ -26,6 +26,10 @@ const absent = '-'
 /** A name that is text, as paths are here: one character a byte. */
 export const bytewise = (text: string): string => Buffer.from(text, 'utf8').toString('latin1')
 
+/** Lines of list.sh as they are compared: `1700000000.1234567890` in the first and the ninth field loses its point, and what is less than a nanosecond. */
+export const inNanoseconds = (lines: string): string =>
+  lines.replace(/^(-?\d+)\.(\d{9})\d*((?:\t[^\t\n]*){7}\t)(?:(-?\d+)\.(\d{9})\d*(?=\t))?/gm, '$1$2$3$4$5')
+
 /** Backslash, tab and newline as `\134 \011 \012`; every other byte stands for itself. */
 export const escapePath = (path: string): string =>
   path.replace(/[\\\t\n]/g, (c) => (c === '\\' ? '\\134' : c === '\t' ? '\\011' : '\\012'))

@@ -43,8 +43,13 @@ const Filesystem = Type.Object({
 })
 export type Filesystem = Static<typeof Filesystem>
 
-/** A member of an md array; `slot` is its place, absent for a spare. */
-const Member = Type.Object({ array: text, slot: maybe(count), spare: maybe(Type.Boolean()) })
+/** A member of an md array; `slot` is its place, absent for a spare, and for one that has failed and is still there. */
+const Member = Type.Object({
+  array: text,
+  slot: maybe(count),
+  spare: maybe(Type.Boolean()),
+  failed: maybe(Type.Boolean()),
+})
 /** A physical volume of LVM. Without a group it is not in use. */
 const Physical = Type.Object({
   uuid: text,
@@ -87,6 +92,7 @@ const table = {
   label: Type.Union([Type.Literal('gpt'), Type.Literal('dos'), Type.Literal('none')]), // none: it holds something itself
   id: maybe(text),
   firstSector: maybe(count), // GPT: of the room for partitions
+  lastSector: maybe(count), // GPT: of that room; absent: it ends where the second copy of the table begins
   tableLength: maybe(count), // GPT: how many partitions it can hold; absent: 128
   partitions: Type.Array(Partition, { maxItems: 1024 }),
   ...held,
@@ -111,6 +117,7 @@ const MdArray = Type.Object({
   level: text, // 'raid1', 'raid5', 'linear'
   metadata: text, // '1.2'
   devices: count, // that it needs, without spares
+  missing: maybe(count), // of these, on the golden client; absent: it is whole
   uuid: maybe(text),
   name: maybe(text), // 'host:0'
   chunkBytes: maybe(bytes),

@@ -9,3 +9,10 @@ export const gptTypes = {
   prep: '9E1A2D38-C612-4316-AA26-8B49521E5A8B',
   msftdata: 'EBD0A0A2-B9E5-4433-87C0-68B6B72699C7',
 } as const
+
+/** A GPT has that many entries unless it says more or fewer; each takes so many bytes. */
+export const gptEntries = { usual: 128, bytes: 128 } as const
+
+/** What one copy of a GPT takes at an end of the disk: its header and its entries. */
+export const gptCopySectors = (length: number, sectorBytes: number): number =>
+  1 + Math.ceil((length * gptEntries.bytes) / sectorBytes)

@@ -1,5 +1,5 @@
 // The look at a golden client for a person: what is done with what was found, and how to say otherwise.
-import type { Finding, Preflight } from './preflight.ts'
+import type { Finding, Preflight, SomeFiles } from './preflight.ts'
 
 const verbs = { keep: 'taken', regenerate: 'made anew on each clone', drop: 'left out' }
 const SHOWN_NAMES = 5
@@ -9,8 +9,10 @@ export function showPreflight({
   databases,
   staysOut,
   refusals,
+  warnings = [],
   notDeployable,
   flagged = [],
+  unread = { count: 0, names: [] },
 }: Preflight): string[] {
   const titles = { identity: 'identities', secret: 'secrets', data: 'data' }
   const kinds = (['identity', 'secret', 'data'] as const).flatMap((kind) => {
@@ -21,6 +23,7 @@ export function showPreflight({
     lines.length === 0 ? [] : [`${title}:`, ...lines.map((l) => `  ${l}`)]
   return [
     ...list('refused, cannot be reproduced on a clone', refusals),
+    ...list('degraded there, captured as if it were whole', warnings),
     ...list('captured, not yet deployable', notDeployable),
     ...kinds,
     ...list(
@@ -29,6 +32,7 @@ export function showPreflight({
         (name) => `${name}: stop it, or use --freeze or --snapshot, lest its files do not fit together`,
       ),
     ),
+    ...list(`too large to look into for keys and passwords, ${filesOf(unread.count)}`, someNames(unread)),
     ...list('immutable (i) or append-only (a): clones have them without that', flagged),
     ...list(
       'stays out',
@@ -39,10 +43,14 @@ export function showPreflight({
 
 function showFinding({ name, rule, rules, is, count, names }: Finding): string[] {
   const others = rules.filter((each) => each !== rule)
-  const files = count === 1 ? '1 file' : `${count} files`
   return [
-    `  ${name}:${rule}  ${files} ${verbs[rule]}${others.length > 0 ? ` (or ${others.join(', ')})` : ''}: ${is}`,
-    ...names.slice(0, SHOWN_NAMES).map((path) => `    ${path}`),
-    ...(count > SHOWN_NAMES ? [`    and ${count - SHOWN_NAMES} more`] : []),
+    `  ${name}:${rule}  ${filesOf(count)} ${verbs[rule]}${others.length > 0 ? ` (or ${others.join(', ')})` : ''}: ${is}`,
+    ...someNames({ count, names }).map((line) => `    ${line}`),
   ]
 }
+
+const filesOf = (count: number) => (count === 1 ? '1 file' : `${count} files`)
+const someNames = ({ count, names }: SomeFiles): string[] => [
+  ...names.slice(0, SHOWN_NAMES),
+  ...(count > SHOWN_NAMES ? [`and ${count - SHOWN_NAMES} more`] : []),
+]

@@ -6,7 +6,8 @@ import { UserError, WireError } from '../fault.ts'
 import { printable } from './capture-report.ts'
 import { notDeployable } from './disks.ts'
 import type { Probe } from './probe.ts'
-import { defaultRules, type ScrubName, type ScrubRules, scrubFacts } from './scrub.ts'
+import { defaultRules, type ScrubRules, scrubFacts } from './scrub.ts'
+import type { ScrubName } from './scrub-table.ts'
 
 const text = Type.String({ maxLength: 65_536 })
 const words = Type.Array(text, { maxItems: 100_000 })
@@ -24,34 +25,44 @@ const Finding = Type.Object({
 })
 export type Finding = Static<typeof Finding>
 
+/** `names` are some of so many. */
+const SomeFiles = Type.Object({ count: Type.Integer({ minimum: 0 }), names: words })
+export type SomeFiles = Static<typeof SomeFiles>
+
 const Preflight = Type.Object({
   findings: Type.Array(Finding, { maxItems: 1000 }),
   databases: words, // that run: 'mysqld'
   staysOut: Type.Array(Type.Object({ what: text, why: text }), { maxItems: 100_000 }),
   refusals: words, // the capture would be refused
+  warnings: Type.Optional(words), // '/dev/md0 (md raid1) has 1 of its 2 members'
   notDeployable: words, // it would be captured, and not be installed
-  flagged: Type.Optional(words), // '/etc/resolv.conf (i)': clones have it without that flag
+  flagged: Type.Optional(words), // '/etc/resolv.conf (i)': clones have it without that flag; absent: not known
+  unread: Type.Optional(SomeFiles), // may hold secrets, and were too large to look into
 })
 export type Preflight = Static<typeof Preflight>
 
 const MOST_NAMES = 50
 /** What a classified file list gave: per row how many files, and some of their names. */
-export type Counts = Map<ScrubName, { count: number; names: string[] }>
+export type Counts = Map<ScrubName, SomeFiles>
 
 export function addFile(counts: Counts, name: ScrubName, path: string) {
   const found = counts.get(name) ?? { count: 0, names: [] }
   counts.set(name, found)
+  countFiles(found, path)
+}
+
+export function countFiles(found: SomeFiles, path: string) {
   found.count += 1
   if (found.names.length < MOST_NAMES) found.names.push(`/${printable(path)}`)
 }
 
-type Looked = Pick<Probe, 'processes' | 'staysOut' | 'refusals' | 'layout'>
+type Looked = Pick<Probe, 'processes' | 'staysOut' | 'refusals' | 'warnings' | 'layout'>
+type Files = { counts: Counts; unread: SomeFiles; flagged?: string[] | undefined }
 
 export function makePreflight(
   probe: Looked,
   rules: ScrubRules,
-  counts: Counts,
-  flagged: string[] = [],
+  { counts, unread, flagged }: Files,
 ): Preflight {
   const findings = [...counts].map(([name, found]): Finding => {
     const { kind, is, rules: allowed } = scrubFacts(name)
@@ -63,8 +74,10 @@ export function makePreflight(
     databases: databasesOf(probe.processes),
     staysOut: probe.staysOut,
     refusals: probe.refusals,
+    ...(probe.warnings.length > 0 && { warnings: probe.warnings }),
     notDeployable: notDeployable(probe.layout),
-    ...(flagged.length > 0 && { flagged }),
+    ...(flagged && { flagged }),
+    ...(unread.count > 0 && { unread }),
   }
 }
 

@@ -42,6 +42,7 @@ const Table = Type.Object({
   id: Type.Optional(word),
   device: word,
   firstlba: Type.Optional(Type.Integer({ minimum: 0 })),
+  lastlba: Type.Optional(Type.Integer({ minimum: 0 })),
   'table-length': Type.Optional(count), // of a GPT that has not the usual 128; sfdisk quotes it
   partitions: Type.Optional(
     Type.Array(

@@ -21,6 +21,7 @@ export type Probe = {
   usedBytes: number // on these
   staysOut: StaysOut[]
   refusals: string[] // what no clone could be given; not empty: it cannot be captured
+  warnings: string[] // what is not as it should be, and is captured as if it were: an array without one of its members
   swapFiles: string[] // relative to the root, one character a byte
   sshHostKeyTypes: string[]
   loadedModules: string[]
@@ -37,7 +38,7 @@ export function readProbe(json: string): Probe {
       allowed: 'root',
     })
   refuseOldTar(decode(said.tar))
-  const { layout, mounts, staysOut, refusals } = readDisks(said)
+  const { layout, mounts, staysOut, refusals, warnings } = readDisks(said)
   const usedOn = new Map(mounts.map(({ device, usedBytes }) => [device, usedBytes]))
   return {
     arch: archOf(said.arch),
@@ -52,6 +53,7 @@ export function readProbe(json: string): Probe {
     usedBytes: [...usedOn.values()].reduce((sum, bytes) => sum + bytes, 0),
     staysOut,
     refusals,
+    warnings,
     swapFiles: (layout.swapFiles ?? []).map(({ path }) => bytewise(path.slice(1))),
     sshHostKeyTypes: hostKeyTypes(said.hostKeys),
     loadedModules: decode(said.modules)

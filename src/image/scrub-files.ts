@@ -1,10 +1,11 @@
 // Which files of a tree are identities and secrets, by name and where names do not say it by content, and which of them stay
 // where they are.
 import { bytewise } from './compare-line.ts'
-import type { Counts } from './preflight.ts'
-import { addFile } from './preflight.ts'
-import type { ScrubName, ScrubRules } from './scrub.ts'
-import { contentOf, makeClassify, staysThere } from './scrub.ts'
+import type { Counts, SomeFiles } from './preflight.ts'
+import { addFile, countFiles } from './preflight.ts'
+import type { ScrubRules } from './scrub.ts'
+import { contentOf, makeClassify, scrubFacts, staysThere } from './scrub.ts'
+import type { ScrubName } from './scrub-table.ts'
 
 /** Paths are relative to the root, one character a byte. */
 export type NamedFile = { path: string; type: string; size?: number | undefined }
@@ -13,6 +14,8 @@ export type Inspect = (content: string, paths: string[]) => Promise<ReadonlySet<
 
 export type Scrubbed = {
   counts: Counts
+  /** Files that may be of a row and were too large to look into: as if they were of none. */
+  unread: SomeFiles
   /** Why a file stays on the golden client; undefined: it may be taken. */
   left(path: string, type: string): string | undefined
 }
@@ -26,22 +29,25 @@ type Needs = {
   named?: Partial<Record<ScrubName, readonly string[]>>
 }
 
-export const MAX_INSPECTED = 1 << 20 // bytes of a file that is looked into: no key is longer
+/** Bytes of a file that is looked into. No key is as long, but one may stand at the end of a bundle or of a log. */
+export const MAX_INSPECTED = 64 << 20
+/** All files up to this are looked into, and of the larger ones the smallest, so many bytes of them in all. */
+const SMALL = 1 << 20
+const MAX_LARGE = 512 << 20
 
 export async function scrubFiles(needs: Needs): Promise<Scrubbed> {
   const { files, rules } = needs
   const classify = classifier(needs)
   const certain: Counts = new Map()
-  const candidates = new Map<ScrubName, string[]>()
-  for (const file of files)
-    for (const name of file.type === 'd' ? [] : classify(file)) {
-      if (contentOf(name) === undefined || isNamed(needs, name, file.path)) addFile(certain, name, file.path)
-      else if ((file.size ?? 0) <= MAX_INSPECTED) {
-        const paths = candidates.get(name) ?? []
-        candidates.set(name, paths)
-        paths.push(file.path)
-      }
-    }
+  const possible: Candidate[] = []
+  for (const { path, type, size = 0 } of files) {
+    const names = type === 'd' ? [] : classify({ path, type })
+    const isSure = (name: ScrubName) => contentOf(name) === undefined || isNamed(needs, name, path)
+    for (const name of names.filter(isSure)) addFile(certain, name, path)
+    const unsure = names.filter((name) => !isSure(name)).filter(isNews(names.filter(isSure)))
+    if (unsure.length > 0) possible.push({ path, size, names: unsure })
+  }
+  const { candidates, unread } = readable(possible)
   const found = await inspectAll(needs, candidates)
   // What another row names already is no key in another place.
   const others = found.get('other-private-keys')
@@ -57,7 +63,34 @@ export async function scrubFiles(needs: Needs): Promise<Scrubbed> {
     )
     return name === undefined ? undefined : `scrub: ${name}:${rules[name]}`
   }
-  return { counts: certain, left }
+  return { counts: certain, unread, left }
+}
+
+type Candidate = { path: string; size: number; names: ScrubName[] }
+
+/** A secret of another kind, as a host key, is no key in another place. */
+const isNews =
+  (sure: readonly ScrubName[]) =>
+  (name: ScrubName): boolean =>
+    name !== 'other-private-keys' || sure.every((each) => scrubFacts(each).kind === 'data')
+
+/** What is looked into, by row; what is too large for that. */
+function readable(possible: readonly Candidate[]) {
+  const candidates = new Map<ScrubName, string[]>()
+  const unread: SomeFiles = { count: 0, names: [] }
+  let left = MAX_LARGE
+  for (const { path, size, names } of possible.toSorted((a, b) => a.size - b.size)) {
+    if (size > SMALL) left -= size
+    if (size > MAX_INSPECTED || left < 0) countFiles(unread, path)
+    else for (const name of names) pathsOf(candidates, name).push(path)
+  }
+  return { candidates, unread }
+}
+
+function pathsOf(candidates: Map<ScrubName, string[]>, name: ScrubName): string[] {
+  const paths = candidates.get(name) ?? []
+  candidates.set(name, paths)
+  return paths
 }
 
 /** What a machine itself names: the key files of its crypttab. */

@@ -3,7 +3,7 @@
 import { UserError } from '../fault.ts'
 import type { Disk, DiskLayout, Filesystem, Partition } from '../image/disk-layout.ts'
 import { partitionPath } from '../image/disks.ts'
-import { gptTypes } from '../image/partition-types.ts'
+import { gptCopySectors, gptEntries, gptTypes } from '../image/partition-types.ts'
 import type { DiskFacts, NodeFacts } from './protocol.ts'
 
 const MIB = 2 ** 20
@@ -12,13 +12,10 @@ const ALIGNMENT = MIB
 /** A file system needs room for its own tables beside the files: a tenth of them, a journal, and inodes. */
 const ROOM_FACTOR = 1.1
 const ROOM_BYTES = 128 * MIB
-/** A GPT has that many entries unless it says more or fewer; each takes 128 bytes. */
-const GPT_ENTRIES = 128
-const GPT_ENTRY_BYTES = 128
 /** 34 sectors at the end hold the second copy of a usual GPT; the first begins the disk. */
 const GPT_SECTORS = 34
 /** What fits before the first partition, beside two sectors of the largest disks. */
-const MOST_ENTRIES = (ALIGNMENT - 2 * 4096) / GPT_ENTRY_BYTES
+const MOST_ENTRIES = (ALIGNMENT - 2 * 4096) / gptEntries.bytes
 
 const BIOS_BOOT = gptTypes.biosBoot
 const ESP = gptTypes.efi
@@ -208,26 +205,36 @@ function needBytes(golden: Disk): number {
   const fitted = fittedPartition(golden)
   const others = golden.partitions.filter((p) => p !== fitted)
   const fixed = others.reduce((sum, p) => sum + goldenBytes(golden, p), 0)
-  return ALIGNMENT + fixed + leastBytes(golden, fitted) + ALIGNMENT
+  return frontBytes(golden) + fixed + leastBytes(golden, fitted) + ALIGNMENT
+}
+
+/**
+ * Where the first partition begins. What a golden client keeps free before its first one, beyond the usual MiB, is kept free:
+ * some boot loaders lie there. What it leaves free at the end is not: most often its disk has grown since it was partitioned.
+ */
+function frontBytes({ firstSector = 0, sectorBytes, partitions }: Disk): number {
+  const first = Math.min(firstSector, ...partitions.map(({ start }) => start))
+  return Math.max(ALIGNMENT, alignUp(first * sectorBytes))
 }
 
 /** Entries of its table; old images say the number of a partition, and not that there is room for it. */
-const tableLength = ({ tableLength = GPT_ENTRIES, partitions }: Disk): number =>
+const tableLength = ({ tableLength = gptEntries.usual, partitions }: Disk): number =>
   Math.max(tableLength, ...partitions.map(({ number }) => number))
 
 /** The second copy of a GPT, at the end of the disk. */
 const gptBytes = (golden: Disk, { sectorBytes }: DiskFacts): number =>
-  Math.max(GPT_SECTORS, 2 + Math.ceil((tableLength(golden) * GPT_ENTRY_BYTES) / sectorBytes)) * sectorBytes
+  Math.max(GPT_SECTORS, 1 + gptCopySectors(tableLength(golden), sectorBytes)) * sectorBytes
 
 /** In the golden order, one after the other; numbers, types, names and UUIDs stay. */
 function placePartitions(golden: Disk, disk: DiskFacts): PlannedPartition[] {
   const fitted = fittedPartition(golden)
   const end = alignDown(disk.bytes - gptBytes(golden, disk))
   const fixed = golden.partitions.reduce((sum, p) => sum + (p === fitted ? 0 : goldenBytes(golden, p)), 0)
-  let next = ALIGNMENT
+  const front = frontBytes(golden)
+  let next = front
   return byStart(golden).map(({ start: _start, size: _size, ...kept }, index) => {
     const p = byStart(golden)[index]!
-    const sizeBytes = p === fitted ? end - ALIGNMENT - fixed : goldenBytes(golden, p)
+    const sizeBytes = p === fitted ? end - front - fixed : goldenBytes(golden, p)
     const startBytes = next
     next += sizeBytes
     return { ...kept, startBytes, sizeBytes }
@@ -239,7 +246,8 @@ function renderSfdisk(golden: Disk, disk: DiskFacts, partitions: PlannedPartitio
   const header = [
     'label: gpt',
     ...(golden.id ? [`label-id: ${word(golden.id)}`] : []),
-    ...(tableLength(golden) === GPT_ENTRIES ? [] : [`table-length: ${tableLength(golden)}`]),
+    ...(tableLength(golden) === gptEntries.usual ? [] : [`table-length: ${tableLength(golden)}`]),
+    ...(frontBytes(golden) === ALIGNMENT ? [] : [`first-lba: ${frontBytes(golden) / disk.sectorBytes}`]),
     'unit: sectors',
     `sector-size: ${disk.sectorBytes}`,
     '',

@@ -8,7 +8,8 @@
 //   scrub NAME RULE                 swapfile BYTES PATH
 import { UserError } from '../fault.ts'
 import type { Filesystem } from '../image/disk-layout.ts'
-import { parseRules, type ScrubName } from '../image/scrub.ts'
+import { parseRules } from '../image/scrub.ts'
+import type { ScrubName } from '../image/scrub-table.ts'
 import type { BlobRef, ImageVersion, Layer } from '../image/version.ts'
 import { versionName } from '../image/version.ts'
 import type { Node } from '../node/node.ts'

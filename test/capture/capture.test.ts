@@ -60,10 +60,8 @@ const capture = (more: Partial<CaptureNeeds> = {}, answer = {}) =>
 
 /** Lines of the tree as list.sh gives them, without what is local to a file system. */
 function listed(root: string): string[] {
-  const out = spawnSync('sh', ['-c', list], { input: `${root}\n/\n`, maxBuffer: 1 << 28 }).stdout.toString(
-    'latin1',
-  )
-  const lines = out.split('\n')
+  const { stdout } = spawnSync('sh', ['-c', list], { input: `${root}\n/\n`, maxBuffer: 1 << 28 })
+  const lines = inNanoseconds(stdout.toString('latin1')).split('\n')
   expect(lines.splice(-2)).toEqual(['end', ''])
   expect(lines.shift()).toMatch(/^begin \d+\.\d{9}$/)
   return lines
@@ -203,8 +201,8 @@ for (const [where, compress] of [
 
 test('list.sh names what lies below a mount point by its whole path', () => {
   const input = `${tree}\n/usr/share\n/var\n`
-  const paths = spawnSync('sh', ['-c', list], { input })
-    .stdout.toString('latin1')
+  const { stdout } = spawnSync('sh', ['-c', list], { input })
+  const paths = inNanoseconds(stdout.toString('latin1'))
     .split('\n')
     .slice(1, -2)
     .filter((line) => !isSocketLine(line))

@@ -28,6 +28,8 @@ let images: Awaited<ReturnType<typeof openImages>>
 
 const secret = 'TOPSECRET'
 const key = `-----BEGIN OPENSSH PRIVATE KEY-----\n${secret}-key\n-----END OPENSSH PRIVATE KEY-----\n`
+// A key at the end of what is far larger than any key.
+const bundle = `${'-----BEGIN CERTIFICATE-----\nMIIB\n'.repeat(170_000)}${key}`
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 const files: Record<string, string> = {
   'root/.ssh/id_ed25519': key,
@@ -40,6 +42,8 @@ const files: Record<string, string> = {
   'etc/ssl/private/README': 'keys go here\n',
   'etc/ssl/certs/ca.pem': '-----BEGIN CERTIFICATE-----\n',
   'opt/app/server.key': '-----BEGIN RSA PRIVATE KEY-----\nof the application\n',
+  'etc/ssl/private/bundle.pem': bundle,
+  'srv/web/.env': `PORT=80\nKEY="-----BEGIN PRIVATE KEY-----\\nMII"\n${'# more\n'.repeat(300_000)}`,
   'etc/NetworkManager/system-connections/lan': '[connection]\nuuid=1\n',
   'etc/NetworkManager/system-connections/wifi': `[wifi-security]\npsk=${secret}\n`,
   'etc/NetworkManager/system-connections/plain': '[connection]\nid=x\n',
@@ -61,6 +65,7 @@ beforeAll(async () => {
     mkdirSync(join(tree, path, '..'), { recursive: true })
     writeFileSync(join(tree, path), text)
   }
+  execFileSync('truncate', ['-s', '1T', join(tree, 'srv/disk.key')])
   mkdirSync(join(tree, 'var/lib/dbus'))
   symlinkSync('/etc/machine-id', join(tree, 'var/lib/dbus/machine-id'))
   sshd = await startSshd(join(dir, 'ssh'))
@@ -101,8 +106,8 @@ describe('the report', () => {
       'cloud-init': 'drop 1',
       'root-ssh-keys': 'drop 1',
       'user-ssh-keys': 'drop 1',
-      'tls-private-keys': 'drop 1',
-      'other-private-keys': 'keep 1',
+      'tls-private-keys': 'drop 2',
+      'other-private-keys': 'keep 2',
       'shell-history': 'drop 1',
       'cloud-credentials': 'drop 1',
       'wifi-passwords': 'drop 1',
@@ -110,6 +115,7 @@ describe('the report', () => {
       shadow: 'keep 1',
       databases: 'keep 1',
     })
+    expect(preflight.unread).toEqual({ count: 1, names: ['/srv/disk.key'] })
     expect(preflight.databases).toEqual(['mysqld', 'postgres'])
     expect(preflight.staysOut).toContainEqual({
       what: 'nfs4 from 10.0.0.9:/home at /mnt/nfs',
@@ -124,6 +130,7 @@ describe('the report', () => {
     expect(text).toMatch(/^identities:\n {2}machine-id:keep {2}1 file taken \(or regenerate, drop\)/)
     expect(text).toContain('    /root/.ssh/id_ed25519\n')
     expect(text).toContain('    /home/ann/.ssh/odd?name\n')
+    expect(text).toContain('too large to look into for keys and passwords, 1 file:\n  /srv/disk.key\n')
     expect(text).toMatch(/running databases:\n {2}mysqld: stop it/)
     expect(parsePreflight(JSON.stringify(preflight))).toEqual(preflight)
     expect(() => parsePreflight('{}')).toThrow(/out of shape/)
@@ -179,6 +186,7 @@ describe('a capture', () => {
     for (const path of [
       'etc/machine-id',
       'root/.ssh/id_ed25519',
+      'etc/ssl/private/bundle.pem',
       'etc/NetworkManager/system-connections/wifi',
       'var/lib/cloud/instances',
     ])

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type CaptureNeeds, captureImage } from '../../services/capture/capture.ts'
+import { checkGolden } from '../../services/capture/check.ts'
 import { openImages } from '../../services/images/store.ts'
-import { goldenNeeds, makeTree, startAdminSshd, startSshd, withFiles } from './golden.ts'
+import { freePort, goldenNeeds, makeTree, startAdminSshd, startSshd, withFiles } from './golden.ts'
 import { told, unpack } from './unpack.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'sysclone-ways-'))
@@ -68,13 +69,72 @@ describe('as a user with sudo', () => {
         fault: {
           error: 'sudo asks for a password',
           allowed: expect.stringContaining('admin ALL=(root) NOPASSWD: ALL'),
-          object: `127.0.0.1:${sshd.port}`,
+          what: expect.stringMatching(new RegExp(`^127\\.0\\.0\\.1:${sshd.port}: admin: sudo: `)),
+          object: 'golden',
         },
       })
       noTrace('asked')
     } finally {
       await sshd.close()
     }
+  })
+})
+
+describe('faults name the node, and where it was looked for', () => {
+  let sshd: Sshd
+  beforeAll(async () => {
+    sshd = await startSshd(folder())
+  })
+  afterAll(() => sshd?.close())
+
+  /** The same of a capture and of the look before it. */
+  async function fails(target: Partial<CaptureNeeds['target']>, probe?: string): Promise<string[]> {
+    const needs = goldenNeeds({ sshd, tree, images }, 'fails')
+    const scripts = { ...needs.scripts, ...(probe !== undefined && { probe }) }
+    const both = { ...needs, scripts, target: { ...needs.target, ...target } }
+    const { privateKey, signal } = both
+    const attempts = [
+      captureImage(both),
+      checkGolden({
+        ...{ scripts, signal, scrub: [], show: () => {}, root: tree },
+        target: { ...both.target, privateKey, timeoutMs: 10_000 },
+      }),
+    ]
+    const said = await Promise.all(
+      attempts.map((attempt) =>
+        attempt.then(
+          () => 'nothing failed',
+          (error: Error) => error.message,
+        ),
+      ),
+    )
+    noTrace('fails')
+    return said
+  }
+
+  test.each<[what: string, target: () => Promise<Partial<CaptureNeeds['target']>>, said: RegExp]>([
+    [
+      'nobody listens',
+      async () => ({ port: await freePort() }),
+      /^golden: not reachable by ssh \(127\.0\.0\.1:\d+: .*ECONNREFUSED/,
+    ],
+    [
+      'its key is not known',
+      async () => ({ hostKey: undefined }),
+      /^golden: ssh host key is not known yet \(127\.0\.0\.1:\d+: it presents SHA256:.*--accept-hostkey/,
+    ],
+    [
+      'nobody may log in',
+      async () => ({ user: 'no-such-user' }),
+      /^golden: ssh login refused \(127\.0\.0\.1:\d+: user no-such-user/,
+    ],
+  ])('%s', async (_, target, expected) => {
+    for (const said of await fails(await target())) expect(said).toMatch(expected)
+  })
+
+  test('the connection is lost while a script runs', async () => {
+    for (const said of await fails({}, 'kill -9 $PPID; sleep 60\n'))
+      expect(said).toMatch(/^golden: ssh connection lost \(127\.0\.0\.1:\d+: /)
   })
 })
 
@@ -108,14 +168,16 @@ describe('over a jump host', () => {
   test('with another host key than the known one: refused, the golden client is not spoken to', async () => {
     const before = golden.said()
     const attempt = capture(golden, 'wrong', over({ hostKey: 'SHA256:AAAA' }))
-    await expect(attempt).rejects.toThrow(/of the jump host is not the known one.*sshjumphostkey=/)
+    await expect(attempt).rejects.toThrow(
+      /^golden: ssh host key of the jump host is not the known one \(127\.0\.0\.1:\d+: .*sshjumphostkey=/,
+    )
     expect(golden.said()).toBe(before)
     noTrace('wrong')
   })
 
   test('that does not reach the golden client says so', async () => {
     await expect(capture(golden, 'lost', { ...over(), port: 1 })).rejects.toThrow(
-      /^behind-the-jump-host:1: not reachable from the jump host.*refused/,
+      /^golden: not reachable from the jump host \(behind-the-jump-host:1: .*refused/,
     )
     noTrace('lost')
   })

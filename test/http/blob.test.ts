@@ -305,3 +305,68 @@ test('requests that wait on one connection hold nothing: a few are answered in t
   expect(files() - before).toBeLessThan(10)
   flood.destroy()
 })
+
+/** A client that asks, closes its side at once, and reads to the end. */
+async function halfClosed(at: number, requests: string[]): Promise<Buffer> {
+  const socket = connect({ port: at, host: '127.0.0.1', allowHalfOpen: true })
+  socket.end(requests.map((line) => `${line} HTTP/1.1\r\nHost: x\r\n\r\n`).join(''))
+  const parts: Buffer[] = []
+  for await (const part of socket) parts.push(part as Buffer)
+  return Buffer.concat(parts)
+}
+
+/** The bodies of such answers, each as long as it says. */
+function bodiesOf(answers: Buffer): Buffer[] {
+  const bodies: Buffer[] = []
+  for (let at = 0; at < answers.length; ) {
+    const end = answers.indexOf('\r\n\r\n', at) + 4
+    const length = Number(/^Content-Length: (\d+)\r$/m.exec(answers.toString('latin1', at, end))![1])
+    bodies.push(answers.subarray(end, end + length))
+    at = end + length
+  }
+  return bodies
+}
+
+test('who closes its side after the last request gets every answer, and the connection ends', async () => {
+  const bodies = bodiesOf(
+    await halfClosed(port, [
+      `GET ${path(large)}`,
+      'GET /nothing',
+      `GET ${path(small)}`,
+      `GET ${path(large)}`,
+    ]),
+  )
+  expect(bodies.map(({ length }) => length)).toEqual([large.length, 14, small.length, large.length])
+  expect(bodies[0]!.equals(large) && bodies[2]!.equals(small) && bodies[3]!.equals(large)).toBe(true)
+  expect(bodiesOf(await halfClosed(port, [`GET ${path(small)}`]))).toEqual([small])
+  expect(await halfClosed(port, [])).toEqual(Buffer.alloc(0))
+})
+
+test('in line too; who has gone for good meanwhile holds up nobody', async () => {
+  const one = await startBlobServer({
+    ...{ address: '127.0.0.1', port: 0, folders, emit },
+    limits: { most: 1, perClient: 5, line: 10 },
+  })
+  servers.push(one)
+  const first = connect(one.port, '127.0.0.1')
+  first.write(`GET ${path(large)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)
+  await once(first, 'readable')
+  const gone = connect(one.port, '127.0.0.1')
+  await once(gone, 'connect')
+  await new Promise<void>((done) =>
+    gone.write(`GET ${path(large)} HTTP/1.1\r\nHost: x\r\nUser-Agent: GRUB 2.06\r\n\r\n`, () => done()),
+  )
+  await new Promise((done) => setTimeout(done, 100)) // it stands in line before it goes
+  gone.destroy()
+  let isFirstOver = false
+  first.once('close', () => {
+    isFirstOver = true
+  })
+  const second = halfClosed(one.port, [`GET ${path(large)}`]).then(
+    (answers) => [isFirstOver, answers] as const,
+  )
+  setTimeout(() => first.resume(), 300)
+  const [wasOver, answers] = await second
+  expect(wasOver).toBe(true)
+  expect(bodiesOf(answers)[0]!.equals(large)).toBe(true)
+})

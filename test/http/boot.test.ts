@@ -212,6 +212,21 @@ test('clients that go away in the middle leave no trace but are no fault', async
   expect(events.filter((event) => event.type === 'http.fail')).toEqual([])
 })
 
+test('who closes its side after asking, as nc does, gets its answers all the same; so does a node', async () => {
+  const seen = await startMain(() => [200, 'script'])
+  const socket = connect({ port: boot.port, host: '127.0.0.1', allowHalfOpen: true })
+  const ask = (words: string) => `${words}\r\nHost: x\r\n`
+  socket.end(
+    `${ask(`GET ${kernel} HTTP/1.1`)}\r\n${ask('GET /nothing HTTP/1.1')}\r\n${ask('POST /node/start HTTP/1.1')}Content-Length: 2\r\n\r\n{}`,
+  )
+  let got = ''
+  for await (const part of socket.setEncoding('latin1')) got += part
+  expect(got.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 404', 'HTTP/1.1 200'])
+  expect(body(got).slice(0, blob.length)).toBe(blob.toString('latin1'))
+  expect(got.endsWith('script')).toBe(true)
+  expect(seen).toMatchObject([{ url: '/node/start', body: '{}' }])
+})
+
 test('garbage instead of HTTP ends the connection, nothing else', async () => {
   for (const words of ['\x16\x03\x01\0\0', 'GET\r\n\r\n', '\r\n\r\n\0'.repeat(50)]) {
     const answer = await raw(words)

@@ -321,14 +321,14 @@ describe('refused, with the line and the word', () => {
   const twice = '<fsinfo line="55555" comment="a"/>'
   const cases: [name: string, lines: string[], line: number, error: string, what: string | RegExp][] = [
     [
-      'raid',
-      ['<raid name="/dev/md0" raid_level="1"/>', ...all],
+      'an element where it does not belong',
+      ['<lv name="x" size="1"/>', ...all],
       3,
-      'disks of this kind are not taken over',
-      '<raid>',
+      'cannot be taken over',
+      '<lv>',
     ],
-    ['lvm', ['<lvm version="2"/>', ...all], 3, 'disks of this kind are not taken over', '<lvm>'],
-    ['lvm_group', ofGpt2('lvm_group="vg0"'), 5, 'disks of this kind are not taken over', 'lvm_group="vg0"'],
+    ['lvm_group', ofGpt2('lvm_group="vg0"'), 5, 'the group is not said', 'lvm_group="vg0"'],
+    ['raid_dev', ofGpt2('raid_dev="/dev/md0"'), 5, 'the array is not said', 'raid_dev="/dev/md0"'],
     ['an element', ['<zfs/>', ...all], 3, 'cannot be taken over', '<zfs>'],
     ['a part without a disk', [part(1, 1), ...all], 3, 'cannot be taken over', '<part>'],
     [

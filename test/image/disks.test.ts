@@ -48,7 +48,7 @@ const filesystem = partly(
 )
 const plain = {
   filesystem,
-  member: partly({ array: word, slot: count, spare: fc.boolean() }, ['array']),
+  member: partly({ array: word, slot: count, spare: fc.boolean(), failed: fc.boolean() }, ['array']),
   physical: partly({ uuid: word, group: word, startBytes: count, tags: some(word) }, ['uuid']),
 }
 const crypt = partly(
@@ -74,6 +74,7 @@ const table = {
   label: fc.constantFrom('gpt', 'dos', 'none'),
   id: word,
   firstSector: count,
+  lastSector: count,
   tableLength: count,
   partitions: some(partition),
   ...held,
@@ -100,6 +101,7 @@ const array = partly(
       level: word,
       metadata: word,
       devices: count,
+      missing: count,
       uuid: word,
     },
     ...{ name: word, chunkBytes: count, layout: count, bitmap: word, bitmapChunkBytes: count, ...table },

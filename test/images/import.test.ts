@@ -124,12 +124,16 @@ describe('a root tarball', () => {
       'etc/crypttab': 'data UUID=1 /srv/luks.key luks\n',
       'srv/luks.key': 'secret',
       'opt/cache/x': 'excluded',
+      // A key at the end of what is far larger than any key.
+      'etc/ssl/private/bundle.pem': `${'certificates\n'.repeat(500_000)}-----BEGIN RSA PRIVATE KEY-----\nsecret\n`,
+      'etc/ssl/private/large.pem': 'certificates\n'.repeat(500_000),
     }
     run('cp', '-a', at('tree'), at('secrets'))
     for (const [path, content] of Object.entries(secrets)) {
       mkdirSync(join(at('secrets'), path, '..'), { recursive: true })
       writeFileSync(join(at('secrets'), path), content)
     }
+    run('truncate', '-s', '1T', at('secrets/srv/disk.key'))
     writeFileSync(at('secrets.tar'), tarOf(at('secrets')))
     const usual = await take(at('secrets.tar'), 'secrets', { layout })
     const paths = async (version: ImageVersion) =>
@@ -137,12 +141,17 @@ describe('a root tarball', () => {
     const taken = await paths(usual)
     for (const path of ['root/.ssh/id_ed25519.pub', 'etc/netplan/plain.yaml', 'etc/crypttab', 'opt/cache/x'])
       expect(taken).toContain(`/${path}`)
-    for (const path of ['root/.ssh/id_ed25519', 'srv/luks.key']) expect(taken).not.toContain(`/${path}`)
+    expect(taken).toContain('/etc/ssl/private/large.pem')
+    for (const path of ['root/.ssh/id_ed25519', 'srv/luks.key', 'etc/ssl/private/bundle.pem'])
+      expect(taken).not.toContain(`/${path}`)
     expect(usual.scrub).toContain('root-ssh-keys:drop')
-    const { findings } = parsePreflight(readFileSync(images.blobPath(usual.preflight!.digest), 'utf8'))
+    const text = readFileSync(images.blobPath(usual.preflight!.digest), 'utf8')
+    const { findings, unread } = parsePreflight(text)
+    expect(unread).toEqual({ count: 1, names: ['/srv/disk.key'] })
     const counts = Object.fromEntries(findings.map(({ name, rule, count }) => [name, `${rule} ${count}`]))
     expect(counts).toMatchObject({
       'root-ssh-keys': 'drop 1',
+      'tls-private-keys': 'drop 1',
       'disk-keys': 'drop 1',
       'network-matches': expect.stringMatching(/ 1$/),
       'machine-id': 'regenerate 1',
@@ -358,6 +367,79 @@ describe('a SystemImager image', () => {
     )
     const added = (await differences(root, version)).map(({ path }) => path)
     expect(added.every((path) => path.startsWith('/etc'))).toBe(true)
+  })
+})
+
+describe('a SystemImager image on arrays and LVM', () => {
+  const xml = `<config>
+  <disk dev="/dev/sda" label_type="gpt" unit_of_measurement="MiB">
+    <part num="1" size="1" p_type="primary" flags="bios_grub" />
+    <part num="2" size="200" p_type="primary" flags="raid" raid_dev="/dev/md0" />
+    <part num="3" size="*" p_type="primary" flags="lvm" lvm_group="vg0" />
+  </disk>
+  <disk dev="/dev/sdb" label_type="gpt" unit_of_measurement="MiB">
+    <part num="1" size="200" p_type="primary" flags="raid" raid_dev="/dev/md0" />
+  </disk>
+  <raid><raid_disk name="/dev/md0" raid_level="1" /></raid>
+  <lvm version="2">
+    <lvm_group name="vg0" max_log_vols="0" max_phys_vols="0" phys_extent_size="4096K">
+      <lv name="root" size="*" />
+      <lv name="deep" size="512M" />
+    </lvm_group>
+  </lvm>
+  <bootloader flavor="grub2" install_type="legacy" timeout="2"><target dev="/dev/sda"/></bootloader>
+  <fsinfo line="10" real_dev="/dev/vg0/root" mp="/" fs="ext4" options="defaults" dump="0" pass="1" />
+  <fsinfo line="20" real_dev="/dev/md0" mp="/boot" fs="ext4" options="defaults" dump="0" pass="2" />
+  <fsinfo line="30" real_dev="/dev/vg0/deep" mp="/srv/deep" fs="xfs" options="defaults" dump="0" pass="0" />
+</config>
+`
+  const uuid = '4d24c32c:60a45b42:183ce373:e212c411'
+  beforeAll(() => {
+    run('cp', '-a', at('tree'), at('si-md'))
+    mkdirSync(at('si-md/etc/mdadm'))
+    writeFileSync(at('si-md/etc/mdadm/mdadm.conf'), `ARRAY /dev/md0 metadata=1.0 name=g:0 UUID=${uuid}\n`)
+  })
+
+  const isIt = (version: ImageVersion) => {
+    const { arrays, groups, mdadmConf } = version.layout
+    expect(arrays).toMatchObject([
+      {
+        path: '/dev/md0',
+        devices: 2,
+        uuid,
+        name: 'g:0',
+        metadata: '1.0',
+        filesystem: { mountpoint: '/boot' },
+      },
+    ])
+    expect(mdadmConf).toContain(`UUID=${uuid}`)
+    expect(groups![0]!.volumes.map(({ name, filesystem }) => [name, filesystem!.mountpoint])).toEqual([
+      ['root', '/'],
+      ['deep', '/srv/deep'],
+    ])
+    // The volume that takes the rest holds the image.
+    expect(groups![0]!.volumes[0]!.bytes).toBeGreaterThan(2 ** 30)
+  }
+
+  test('by a disks-layout.xml that is given: kept with the version; mount points on volumes are made', async () => {
+    const version = await take(at('si-md'), 'si-md', { layout: xml })
+    isIt(version)
+    const added = (await differences(root, version)).map(({ path }) => path)
+    expect(added).toContain('/srv/deep')
+    expect(images.find(version)).toEqual(version)
+  })
+
+  test('by the one that is in the image', async () => {
+    mkdirSync(at('si-md/etc/systemimager'))
+    writeFileSync(at('si-md/etc/systemimager/disks-layout.xml'), xml)
+    isIt(await take(at('si-md'), 'si-md'))
+  })
+
+  test('what is wrong in one that is given is named with its line', async () => {
+    const wrong = xml.replace('raid_level="1"', 'raid_level="8"')
+    await expect(take(at('si-md'), 'si-wrong', { layout: wrong })).rejects.toThrow(
+      /^layout:10: not a level of arrays \(raid_level="8"/,
+    )
   })
 })
 

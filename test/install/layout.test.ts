@@ -128,6 +128,60 @@ describe('where partitions lie', () => {
     }
   })
 
+  test('room that is kept free before the first partition stays free; at the end of the disk none does', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'sysclone-layout-'))
+    try {
+      const starts = { 1: 16384, 2: 18432, 3: 149504 } as Record<number, number>
+      const golden: Disk = {
+        ...goldenDisk,
+        ...{ firstSector: 16384, lastSector: 6303743 },
+        partitions: goldenDisk.partitions.map((p) => ({ ...p, start: starts[p.number]! })),
+      }
+      for (const [bytes, sectorBytes] of [
+        [3 * GIB, 512],
+        [8 * GIB, 4096],
+      ] as const) {
+        const planned = plan(golden, bytes, 'bios', sectorBytes)
+        expect(planned.partitions.map(({ startBytes }) => startBytes / MIB)).toEqual([8, 9, 73])
+        const { startBytes, sizeBytes } = planned.partitions[2]!
+        expect((startBytes + sizeBytes) / MIB).toBe(bytes / MIB - 1)
+        expect(planned.sfdisk).toContain(`first-lba: ${(8 * MIB) / sectorBytes}\n`)
+        expect(planned.sfdisk).not.toContain('last-lba')
+        if (sectorBytes !== 512) continue // a file has no other sectors
+        const file = join(dir, 'front.img')
+        execFileSync('truncate', ['-s', `${bytes}`, file])
+        execFileSync('sfdisk', ['--quiet', '--label', 'gpt', file], { input: planned.sfdisk })
+        const { partitiontable } = JSON.parse(execFileSync('sfdisk', ['--json', file]).toString())
+        expect(partitiontable.firstlba).toBe(16384)
+        expect(partitiontable.lastlba).toBe(bytes / 512 - 34)
+      }
+      const needs = (disk: Disk) => {
+        try {
+          plan(disk, 300 * MIB)
+        } catch (error) {
+          return Number(/needs ([\d.]+) GB/.exec(String(error))?.[1])
+        }
+        throw new Error('it fits')
+      }
+      const crowded = {
+        ...goldenDisk,
+        firstSector: 2 ** 22,
+        partitions: golden.partitions.map((p) => ({ ...p, start: p.start + 2 ** 22 })),
+      }
+      expect(needs(crowded) - needs(goldenDisk)).toBeCloseTo(2 ** 31 / 1e9, 0)
+    } finally {
+      rmSync(dir, { recursive: true })
+    }
+  })
+
+  test('tables that begin earlier or are silent begin at the first MiB', () => {
+    for (const firstSector of [undefined, 0, 34, 2048]) {
+      const planned = plan({ ...goldenDisk, ...(firstSector !== undefined && { firstSector }) }, 3 * GIB)
+      expect(planned.partitions[0]!.startBytes).toBe(MIB)
+      expect(planned.sfdisk).not.toContain('first-lba')
+    }
+  })
+
   test('a table that does not fit before the first partition is refused', () => {
     expect(() => plan({ ...goldenDisk, tableLength: 8129 }, 3 * GIB)).toThrow(
       /room for 8129 partitions.*at most 8128/,

@@ -3,14 +3,15 @@ import type { Digest } from '../../../src/address.ts'
 import { UserError } from '../../../src/fault.ts'
 import type { LayerMember } from '../../../src/image/archive-index.ts'
 import { indexArchive } from '../../../src/image/archive-index.ts'
-import { parseAutoinstallConf } from '../../../src/image/autoinstall-conf.ts'
+import { filesystemsOf } from '../../../src/image/disks.ts'
 import { makeExclude } from '../../../src/image/excludes.ts'
 import type { LayoutFile } from '../../../src/image/layout-file.ts'
-import { parseLayoutFile } from '../../../src/image/layout-file.ts'
+import { parseLayoutText } from '../../../src/image/layout-text.ts'
+import { searchLines } from '../../../src/image/line-search.ts'
 import type { OciConfig, OciManifest } from '../../../src/image/oci-choice.ts'
 import { makePreflight, renderPreflight } from '../../../src/image/preflight.ts'
 import { renderRules, rulesOf } from '../../../src/image/scrub.ts'
-import { MAX_INSPECTED, namedFiles, scrubFiles } from '../../../src/image/scrub-files.ts'
+import { namedFiles, scrubFiles } from '../../../src/image/scrub-files.ts'
 import type { TreeEntry } from '../../../src/image/tree.ts'
 import { growTree } from '../../../src/image/tree.ts'
 import type { BlobRef, ImageVersion } from '../../../src/image/version.ts'
@@ -144,7 +145,7 @@ async function publishTree(
 
 /** What is taken, by the rules of a capture; what names do not tell is looked for in the files. */
 async function takenOf(
-  { excludes = [], scrub }: Work,
+  { excludes = [], scrub, signal }: Work,
   all: readonly TreeEntry[],
   sources: readonly LayerReader[],
 ) {
@@ -152,50 +153,74 @@ async function takenOf(
   const isExcluded = makeExclude({ patterns: excludes })
   const kept = all.filter(({ facts }) => isExcluded(facts.path, facts.type) === undefined)
   const byPath = new Map(kept.map((entry) => [entry.facts.path, entry]))
-  const read = async ({ content }: TreeEntry) =>
-    (await sources[content.layer]!.readFile(content.offset, MAX_INSPECTED)).toString('latin1')
   const crypttab = byPath.get('etc/crypttab')
-  const { counts, left } = await scrubFiles({
+  const { counts, unread, left } = await scrubFiles({
     files: kept.map(({ facts }) => facts),
     rules,
-    named: namedFiles(crypttab?.facts.type === 'f' ? await read(crypttab) : undefined),
-    async inspect(content, paths) {
-      const test = new RegExp(content.replaceAll('[:space:]', '\\s'), 'm')
+    named: namedFiles(crypttab?.facts.type === 'f' ? await readTable(crypttab, sources) : undefined),
+    async inspect(form, paths) {
       const found = new Set<string>()
       for (const path of paths) {
-        const entry = byPath.get(path)!
-        if (entry.facts.type === 'f' && test.test(await read(entry))) found.add(path)
+        signal.throwIfAborted()
+        const { facts, content } = byPath.get(path)!
+        if (facts.type === 'f' && (await holds(sources[content.layer]!.streamFile(content.offset), form)))
+          found.add(path)
       }
       return found
     },
   })
   const preflightOf = ({ layout }: LayoutFile) =>
-    makePreflight({ processes: [], staysOut: [], refusals: [], layout }, rules, counts)
+    makePreflight({ processes: [], staysOut: [], refusals: [], warnings: [], layout }, rules, {
+      counts,
+      unread,
+    })
   return {
     entries: kept.filter(({ facts }) => left(facts.path, facts.type) === undefined),
     ...{ rules, preflightOf },
   }
 }
 
-const refOf = ({ digest, bytes }: BlobRef): BlobRef => ({ digest, bytes })
-const SI_CONF = 'etc/systemimager/autoinstallscript.conf'
+const readTable = async ({ content }: TreeEntry, sources: readonly LayerReader[]): Promise<string> =>
+  (await sources[content.layer]!.readFile(content.offset, MAX_TABLE)).toString('latin1')
 
-/** What the person says, else what SystemImager wrote into the image. */
+async function holds(file: AsyncIterable<Buffer>, form: string): Promise<boolean> {
+  const search = searchLines(form)
+  for await (const piece of file) if (search.push(piece)) return true
+  return search.end()
+}
+
+const MAX_TABLE = 1 << 20
+const refOf = ({ digest, bytes }: BlobRef): BlobRef => ({ digest, bytes })
+/** What SystemImager, or who has used it, wrote into the image; the first one counts. */
+const siConfs = ['etc/systemimager/autoinstallscript.conf', 'etc/systemimager/disks-layout.xml']
+const mdadmConfs = ['etc/mdadm/mdadm.conf', 'etc/mdadm.conf']
+
+/** What the person says, in YAML or in SystemImager's XML, else what is in the image. */
 async function layoutOf(
   { layout, makeUuid }: Work,
   entries: readonly TreeEntry[],
   sources: readonly LayerReader[],
 ): Promise<LayoutFile> {
-  if (layout !== undefined) return parseLayoutFile(layout, 'layout', makeUuid)
-  const conf = entries.find(({ facts }) => facts.path === SI_CONF && facts.type === 'f')
+  const byPath = new Map(entries.map((entry) => [entry.facts.path, entry]))
+  const isTable = (path: string) => {
+    const facts = byPath.get(path)?.facts
+    return facts?.type === 'f' && (facts.size ?? 0) <= MAX_TABLE
+  }
+  /** The first of these that is there. */
+  async function read(paths: readonly string[]): Promise<{ name: string; text: string } | undefined> {
+    const name = paths.find(isTable)
+    if (name === undefined) return undefined
+    return { name, text: Buffer.from(await readTable(byPath.get(name)!, sources), 'latin1').toString('utf8') }
+  }
+  const conf = layout === undefined ? await read(siConfs) : { name: 'layout', text: layout }
   if (conf === undefined)
     throw new UserError('the image says nothing of disks', {
-      what: `no layout file, and no /${SI_CONF} in it`,
+      what: `no layout file, and no ${siConfs.map((path) => `/${path}`).join(' or ')} in it`,
       allowed: '--layout FILE',
     })
-  const text = await sources[conf.content.layer]!.readFile(conf.content.offset, 1 << 20)
   const contentBytes = entries.reduce((sum, { facts }) => sum + (facts.size ?? 0) + 4096, 0)
-  return parseAutoinstallConf(text.toString('utf8'), { name: SI_CONF, contentBytes, makeUuid })
+  const mdadmConf = (await read(mdadmConfs))?.text ?? ''
+  return parseLayoutText(conf.text, { name: conf.name, contentBytes, makeUuid, mdadmConf })
 }
 
 /** What a running system needs to mount on, and what lies in no folder that has an entry. */
@@ -205,9 +230,7 @@ function missingFolders(
   { layout }: LayoutFile,
 ) {
   const types = new Map(entries.map(({ facts }) => [facts.path, facts.type]))
-  const mounts = layout.disks.flatMap(({ partitions }) =>
-    partitions.flatMap((p) => p.filesystem?.mountpoint ?? []),
-  )
+  const mounts = filesystemsOf(layout).flatMap(({ mountpoint }) => mountpoint ?? [])
   const wanted = new Map<string, number>()
   const want = (path: string, mode: number) => {
     const parts = path.split('/')

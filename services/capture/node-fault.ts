@@ -1,0 +1,20 @@
+// Faults of a capture name its node. Those of ssh name an sshd, which for a person is where the node is.
+import { UserError } from '../../src/fault.ts'
+import type { SshTarget } from '../remote/login.ts'
+
+type Target = Pick<SshTarget, 'host' | 'port' | 'jump'> & { node: string }
+
+/** `10.0.0.5:22: connection lost (WHY)` is `golden: connection lost (10.0.0.5:22: WHY)`; what names something else stays. */
+export function faultOfNode(error: unknown, { node, host, port, jump }: Target): unknown {
+  if (!(error instanceof UserError)) return error
+  const { error: text, object, what, ...more } = error.fault
+  const places = [{ host, port }, ...(jump ? [jump] : [])].map((each) => `${each.host}:${each.port}`)
+  const isPlace = object !== undefined && places.includes(object)
+  if (object !== undefined && !isPlace) return error
+  return new UserError(text, {
+    ...more,
+    what: isPlace ? [object, what].filter(Boolean).join(': ') : what,
+    object: node,
+    status: error.status,
+  })
+}
