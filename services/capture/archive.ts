@@ -51,7 +51,9 @@ export async function archiveAll(needs: ArchiveNeeds): Promise<Archived> {
     return captured.flatMap((layer) => linesToRepeat(layer, comparison.groupOf))
   }
 
-  const first = plans.files.map((file, i) => () => fetch([readLines(file)], i === 0 ? marks : []))
+  const { bytes } = comparison.fetched
+  const share = bytes / Math.max(1, plans.files.length)
+  const first = plans.files.map((file, i) => () => fetch([readLines(file)], i === 0 ? marks : [], share))
   let again = take(await inParallel(first, needs.stop))
   if (first.length === 0) marks = [comparison.whiteouts.replaced]
   marks.push(comparison.whiteouts.removed)
@@ -61,7 +63,7 @@ export async function archiveAll(needs: ArchiveNeeds): Promise<Archived> {
     : [again]
   for (let isLast = plans.isLast; isLast || (again.length > 0 && reads < MAX_READS); isLast = false) {
     retried += again.length
-    again = take([await fetch(lists, marks)])
+    again = take([await fetch(lists, marks, first.length > 0 ? 0 : bytes)])
     lists = [again]
     reads += 1
   }
@@ -87,13 +89,14 @@ function* withParents(directories: Iterable<string>, files: string[], listed: st
 /** Fetches one layer after the other, with numbers of their own. */
 function openFetch({ firstNumber, beginNs, comparison, ...needs }: ArchiveNeeds) {
   let number = firstNumber
-  return (lists: Iterable<string>[], whiteouts: string[]): Promise<CapturedLayer> => {
+  return (lists: Iterable<string>[], whiteouts: string[], bytes: number): Promise<CapturedLayer> => {
     const own = number++
     const writer = writeLines(join(comparison.folder, `list-${own}`))
     writer.add(`begin ${beginNs.slice(0, -9)}.${beginNs.slice(-9)}`) // another attempt must know it
     for (const lines of lists) for (const line of lines) writer.add(line)
     writer.end()
-    return captureLayer({ ...needs, number: own, list: writer.path, whiteouts, freshNs: freshFrom(beginNs) })
+    const freshNs = freshFrom(beginNs)
+    return captureLayer({ ...needs, number: own, list: writer.path, whiteouts, bytes, freshNs })
   }
 }
 

@@ -41,6 +41,7 @@ export type LayerNeeds = {
   /** Lines of the list, in the order in which they are archived; the first one says when the list was begun. */
   list: string
   whiteouts: string[] // files of paths
+  bytes: number // about so many come
   freshNs: string
   progress: (moved: Moved) => void
 }
@@ -50,9 +51,12 @@ export async function captureLayer(needs: LayerNeeds): Promise<CapturedLayer> {
   const path = stage.newPath()
   const list = `${path}.list`
   renameSync(needs.list, list)
-  const running = await bulk.run(script, [root, compress ? 'zstd' : 'plain'], () =>
-    Readable.from(namesOf(list)),
-  )
+  const running = await bulk.run({
+    script,
+    lines: [root, compress ? 'zstd' : 'plain'],
+    input: () => Readable.from(namesOf(list)),
+    bytes: needs.bytes,
+  })
   const { pipe, mark } = running
   const apart = makeLayerApart(
     { pipe, mark, path, list, rows: `${path}.rows`, number, freshNs, compress, whiteouts },

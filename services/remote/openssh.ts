@@ -26,11 +26,19 @@ export type BulkRun = {
   stderr: Readable
   exit: Promise<number> // as that of Running
 }
+export type BulkStart = {
+  script: string
+  lines: readonly string[]
+  input: () => Readable // is asked for once the script has begun
+  bytes: number // that are expected, about
+}
 export type Bulk = {
-  /** @param input is asked for once the script has begun */
-  run(script: string, lines: readonly string[], input: () => Readable): Promise<BulkRun>
+  run(start: BulkStart): Promise<BulkRun>
   close(): Promise<void>
 }
+
+/** Below, another login takes longer than what it saves. */
+const WORTH_IT = 64 << 20
 
 /** ssh's own exit code when it did not come to, or lost, the other side. */
 const NO_CONNECTION = 255
@@ -51,11 +59,9 @@ export function openBulk(ssh: Ssh, target: SshTarget, note: (text: string) => vo
     isOfNoUse = true
   }
 
-  async function run(script: string, lines: readonly string[], input: () => Readable): Promise<BulkRun> {
+  async function run(start: BulkStart): Promise<BulkRun> {
     folder ??= mkdtemp(join(tmpdir(), 'sysclone-ssh-')) // nobody else may enter it
     const at = await folder
-    ground ??= prepare(at, ssh, target).catch((error) => void giveUp((error as Error).message))
-    const ready = await ground
     const attempt = async (begin: (pipe: string) => Promise<Begun | undefined>) => {
       const { path, handOver } = await openPipe(join(at, `pipe-${number++}`))
       const begun = await begin(path).catch(async (error) => {
@@ -65,19 +71,22 @@ export function openBulk(ssh: Ssh, target: SshTarget, note: (text: string) => vo
       if (begun === undefined) await handOver()
       return begun && { ...begun, pipe: path, handOver }
     }
-    const start = { script, lines, input }
-    const isUsable = ready && !isOfNoUse && !isClosed
-    const begun = isUsable ? await attempt((pipe) => begin(ready, pipe, start)) : undefined
+    const ready = start.bytes >= WORTH_IT ? await groundIn(at) : undefined
+    const begun = ready && (await attempt((pipe) => begin(ready, pipe, start)))
     return begun ?? (await attempt((pipe) => beginByOther(pipe, start)))!
   }
-  type Started = { script: string; lines: readonly string[]; input: () => Readable }
+  async function groundIn(folder: string) {
+    ground ??= prepare(folder, ssh, target).catch((error) => void giveUp((error as Error).message))
+    const ready = await ground
+    return isOfNoUse || isClosed ? undefined : ready
+  }
   type Begun = Pick<BulkRun, 'mark' | 'stderr' | 'exit'>
 
   /** Undefined when the script was never reached. */
   async function begin(
     ready: Ground,
     pipe: string,
-    { script, lines, input }: Started,
+    { script, lines, input }: BulkStart,
   ): Promise<Begun | undefined> {
     const start = startOf(target.user, script, lines)
     const log = `${pipe}.log`
@@ -114,7 +123,7 @@ export function openBulk(ssh: Ssh, target: SshTarget, note: (text: string) => vo
     return { stderr: stderr.stream, exit, mark: MARK }
   }
 
-  async function beginByOther(pipe: string, { script, lines, input }: Started): Promise<Begun> {
+  async function beginByOther(pipe: string, { script, lines, input }: BulkStart): Promise<Begun> {
     const { stdout, stderr, exit } = await ssh.runScript(script, lines, input())
     const piped = pipeline(stdout, createWriteStream(pipe)).catch(() => {})
     const both = exit.finally(() => piped)

@@ -12,6 +12,7 @@ import { openImages } from '../../services/images/store.ts'
 import { parseImageName } from '../../src/address.ts'
 import { parseCaptureReport } from '../../src/image/capture-report.ts'
 import {
+  inNanoseconds,
   isSocketLine,
   parseListLine,
   parseManifestLine,

@@ -91,7 +91,7 @@ test('all of it, and a sparse file of 3 GB, through sshd', async () => {
   sh('rm h/sparse') // to read its zeros takes seconds
 })
 
-test('all of it, and 60,000 small files, through a server of ssh2', async () => {
+test('all of it, and 60,000 small files, through a server of ssh2', { timeout: 180_000 }, async () => {
   mkdirSync(join(dir, 'ssh2'))
   sh('mkdir h/small; cd h/small; seq 60000 | split -l 1 -a 4 -') // one line a file
   const server = await startSshServer(join(dir, 'ssh2'))

@@ -52,8 +52,11 @@ async function opened(more: Partial<SshTarget> = {}) {
   return { ssh, bulk, notes, close }
 }
 type Bulk = Awaited<ReturnType<typeof opened>>['bulk']
+const LARGE = 1 << 30 // OpenSSH's client is used from 64 MiB on
+const start = (bulk: Bulk, script: string, lines: string[], input: () => Readable, bytes = LARGE) =>
+  bulk.run({ script, lines, input, bytes })
 async function run(bulk: Bulk, script: string, lines: string[] = [], input = '') {
-  const running = await bulk.run(script, lines, () => Readable.from([Buffer.from(input)]))
+  const running = await start(bulk, script, lines, () => Readable.from([Buffer.from(input)]))
   const [stdout, stderr] = await Promise.all([buffer(outputOf(running)), text(running.stderr)])
   return { stdout: ownOf(stdout, running).toString(), stderr, exit: await running.exit }
 }
@@ -80,7 +83,7 @@ describe('a script', () => {
     const { bulk, close } = await opened()
     const content = Buffer.from(Array.from({ length: 3_000_000 }, (_, i) => (i * i) % 251))
     const cat = async () => {
-      const running = await bulk.run('cat\n', [], () => Readable.from([content, content]))
+      const running = await start(bulk, 'cat\n', [], () => Readable.from([content, content]))
       const [said] = await Promise.all([buffer(outputOf(running)), text(running.stderr)])
       return [ownOf(said, running).equals(Buffer.concat([content, content])), await running.exit]
     }
@@ -96,7 +99,7 @@ describe('a script', () => {
     const endless = function* () {
       for (;;) yield Buffer.alloc(65_536)
     }
-    const running = await bulk.run('head -c 10 > /dev/null; exit 3\n', [], () => Readable.from(endless()))
+    const running = await start(bulk, 'head -c 10 > /dev/null; exit 3\n', [], () => Readable.from(endless()))
     outputOf(running).resume()
     running.stderr.resume()
     expect(await running.exit).toBe(3)
@@ -143,7 +146,7 @@ describe('a script', () => {
 describe('a connection that is lost', () => {
   test('is a fault that names the machine', async () => {
     const { bulk, close } = await opened()
-    const running = await bulk.run('echo $PPID; sleep 20\n', [], () => Readable.from([]))
+    const running = await start(bulk, 'echo $PPID; sleep 20\n', [], () => Readable.from([]))
     running.stderr.resume()
     let said = ''
     for await (const chunk of outputOf(running)) {
@@ -157,7 +160,7 @@ describe('a connection that is lost', () => {
 
   test('by us ends what runs at once', async () => {
     const { bulk, close } = await opened()
-    const running = await bulk.run('echo; sleep 20\n', [], () => Readable.from([]))
+    const running = await start(bulk, 'echo; sleep 20\n', [], () => Readable.from([]))
     outputOf(running).resume()
     running.stderr.resume()
     const from = Date.now()
@@ -165,6 +168,22 @@ describe('a connection that is lost', () => {
     await expect(running.exit).rejects.toThrow(/connection lost/)
     expect(Date.now() - from).toBeLessThan(5000)
   })
+})
+
+test('what is small comes over the connection that is there', async () => {
+  const { bulk, notes, close } = await opened()
+  const before = logins()
+  const running = await start(
+    bulk,
+    'cat; echo end >&2\n',
+    [],
+    () => Readable.from([Buffer.from('few')]),
+    1000,
+  )
+  const said = await Promise.all([text(outputOf(running)), text(running.stderr), running.exit])
+  expect([...said, running.mark]).toEqual(['few', 'end\n', 0, undefined])
+  expect([logins() - before, notes]).toEqual([0, []])
+  await close()
 })
 
 describe('ssh2 carries it where OpenSSH', () => {
