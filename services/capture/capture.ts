@@ -176,9 +176,10 @@ async function captureInto(stage: Stage, work: Work): Promise<Captured> {
   // Of what an earlier attempt had received it is not known.
   const known = salvaged.length === 0 ? flaggedBefore(images, base, work.target.node) : undefined
   const golden = { ssh, script: scripts.flags, root }
-  const flagged = await (known
+  const flagging = known
     ? flaggedSince(golden, known, comparison.fetch)
-    : flaggedFiles(golden, probe.mountpoints))
+    : flaggedFiles(golden, probe.mountpoints)
+  flagging.catch(() => {}) // it is thrown when its turn comes, after the copy
 
   progress.phase('archive', 3, 88)
   const { fetched } = comparison
@@ -194,6 +195,7 @@ async function captureInto(stage: Stage, work: Work): Promise<Captured> {
     beginNs: beginOf(listed)!,
     progress: progress.add,
   })
+  const flagged = await flagging
   await still.release()
   progress.phase('manifest', 89)
   const newer = archived.layers.map(({ layer, blob, rows }) => ({ layer, path: blob.path, rows, blob }))
