@@ -4,7 +4,7 @@ import { bytewise } from './compare-line.ts'
 import type { Counts } from './preflight.ts'
 import { addFile } from './preflight.ts'
 import type { ScrubName, ScrubRules } from './scrub.ts'
-import { contentOf, makeClassify, staysThere } from './scrub.ts'
+import { contentOf, makeClassify, scrubFacts, staysThere } from './scrub.ts'
 
 /** Paths are relative to the root, one character a byte. */
 export type NamedFile = { path: string; type: string; size?: number | undefined }
@@ -43,10 +43,15 @@ export async function scrubFiles(needs: Needs): Promise<Scrubbed> {
       }
     }
   const found = await inspectAll(needs, candidates)
-  // What another row names already is no key in another place.
+  // What another row of identities and secrets names already is no key in another place: that row says what is done.
   const others = found.get('other-private-keys')
-  for (const [name, paths] of found)
-    if (name !== 'other-private-keys') for (const path of paths) others?.delete(path)
+  for (const path of others ?? []) {
+    const isOfAnother = (name: ScrubName) =>
+      name !== 'other-private-keys' &&
+      scrubFacts(name).kind !== 'data' &&
+      (contentOf(name) === undefined || isNamed(needs, name, path) || found.get(name)?.has(path) === true)
+    if (classify({ path, type: 'f' }).some(isOfAnother)) others?.delete(path)
+  }
   for (const [name, paths] of found) for (const path of paths) addFile(certain, name, path)
 
   function left(path: string, type: string): string | undefined {
