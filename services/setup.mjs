@@ -32,6 +32,8 @@ const matrix = [
   ...['qemu-system-arm', 'qemu-efi-aarch64', 'qemu-system-ppc', 'dnsmasq-base', 'isc-dhcp-relay'],
   ...['tcpdump', 'cpio', 'kmod', 'gzip', 'procps', 'ipxe'],
 ]
+// Golden clients of several makes: an sshd to jump over, and what reads attributes.
+const golden = ['openssh-server', 'attr']
 const testPeers = [
   ...['busybox-static', 'shellcheck', 'grub-common', 'grub-pc-bin', 'grub-efi-amd64-bin'],
   ...[
@@ -76,7 +78,7 @@ const commands = {
     run: (args) => [[node24, quiet, join(root, 'test/bench/run.ts'), ...args]],
   },
   'test:vm': {
-    packages: () => [...node, ...bootfiles, ...lab, ...matrix],
+    packages: () => [...node, ...bootfiles, ...lab, ...matrix, ...golden],
     run: (args) => [vitest('test/vm/vitest.config.ts', args)],
   },
 }

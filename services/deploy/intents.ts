@@ -6,6 +6,7 @@ import type { Deployment } from '../../src/deploy/deployment.ts'
 import * as rules from '../../src/deploy/deployment.ts'
 import { bootToken } from '../../src/deploy/token.ts'
 import { UserError } from '../../src/fault.ts'
+import { notDeployable } from '../../src/image/disks.ts'
 import type { Osimage } from '../../src/image/osimage.ts'
 import { bootOnlyOf } from '../../src/image/osimage.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
@@ -102,6 +103,13 @@ export function makeIntents(needs: Needs, states: States, { payloadOf }: Pick<Bo
         object: name,
       })
     needs.ramdisk(image.arch) // says what to build when it is not there
+    const missing = notDeployable(image.layout)
+    if (missing.length > 0)
+      throw new UserError('the image cannot be installed yet', {
+        what: `${versionName(image)} has ${missing.join('; ')}`,
+        allowed: 'ext4, vfat and swap on the partitions of one GPT disk',
+        object: name,
+      })
     checkLayout(image.layout)
   }
 

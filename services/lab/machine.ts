@@ -92,6 +92,8 @@ export type WantedMachine = {
   firmware: Firmware
   mac: string
   disk?: string
+  /** Its other disks; they are treated as the first one is. */
+  moreDisks?: string[]
   /** A machine that never netboots has no boot ROM on its NIC: iPXE's takes seconds to let the disk have its turn. */
   boots: 'network' | 'disk'
   /** Its serial number, as SMBIOS says it. */
@@ -185,12 +187,13 @@ function cardArgument({ card, mac, boots }: WantedMachine, { ownPxe }: FirmwareK
   return `${card ?? 'virtio-net-pci'},netdev=n0,mac=${mac},bootindex=${order}${romless ? ',romfile=' : ''}`
 }
 
-function diskArguments({ name, disk, pristine }: WantedMachine, first: string) {
+function diskArguments({ name, disk, moreDisks = [], pristine }: WantedMachine, first: string) {
   if (disk === undefined) return []
   const order = first === 'network' ? 2 : 1
-  return [
+  return [disk, ...moreDisks].flatMap((path, i) => [
     '-drive',
-    `file=${disk},if=none,id=d0,format=raw,cache=unsafe,discard=unmap${pristine ? ',snapshot=on' : ''}`,
-    ...['-device', `virtio-blk-pci,drive=d0,serial=${name},bootindex=${order}`],
-  ]
+    `file=${path},if=none,id=d${i},format=raw,cache=unsafe,discard=unmap${pristine ? ',snapshot=on' : ''}`,
+    '-device',
+    `virtio-blk-pci,drive=d${i},serial=${name}${i === 0 ? `,bootindex=${order}` : `-${i}`}`,
+  ])
 }

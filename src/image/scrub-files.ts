@@ -49,10 +49,11 @@ export async function scrubFiles(needs: Needs): Promise<Scrubbed> {
   }
   const { candidates, unread } = readable(possible)
   const found = await inspectAll(needs, candidates)
-  // What another row names already is no key in another place.
+  // What another row of identities and secrets names already is no key in another place: that row says what is done.
   const others = found.get('other-private-keys')
   for (const [name, paths] of found)
-    if (name !== 'other-private-keys') for (const path of paths) others?.delete(path)
+    if (name !== 'other-private-keys' && scrubFacts(name).kind !== 'data')
+      for (const path of paths) others?.delete(path)
   for (const [name, paths] of found) for (const path of paths) addFile(certain, name, path)
 
   function left(path: string, type: string): string | undefined {

@@ -126,7 +126,8 @@ export const nodeAttributes: AttributeTable<Node> = table
 export function changeNode(node: Node, change: Change, networks: readonly Network[]): Node {
   const changed = applyChange(nodeAttributes, node, change, node.name)
   checkSerial(changed)
-  if (changed.ip !== undefined && changed.ip !== node.ip) checkAddress(changed, changed.ip, networks)
+  const isOther = changed.ip !== node.ip || changed.sshjump !== node.sshjump
+  if (changed.ip !== undefined && isOther) checkAddress(changed, changed.ip, networks)
   return changed
 }
 
@@ -140,8 +141,10 @@ function checkSerial({ name, serialport, serialspeed }: Node) {
     })
 }
 
-function checkAddress({ name }: Node, ip: Ipv4, networks: readonly Network[]) {
+function checkAddress({ name, sshjump }: Node, ip: Ipv4, networks: readonly Network[]) {
   const network = networks.find(({ subnet }) => subnetContains(subnet, ip))
+  // A golden client behind another machine lies in a network of that one; DHCP gives no node an address of another network.
+  if (network === undefined && sshjump !== undefined) return
   const why = network ? whyTaken(ip, network) : 'in no configured network'
   if (why === undefined) return
   const allowed = networks.map(({ subnet }) => subnetText(subnet)).join(', ')

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { openDeployments } from '../../services/deploy/deployments.ts'
 import type { Digest, ImageName, Ipv4, NodeName } from '../../src/address.ts'
@@ -7,6 +9,7 @@ import type { Deployment } from '../../src/deploy/deployment.ts'
 import type { Event } from '../../src/events.ts'
 import { UserError } from '../../src/fault.ts'
 import type { Osimage } from '../../src/image/osimage.ts'
+import { readProbe } from '../../src/image/probe.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import type { NodeFacts } from '../../src/install/protocol.ts'
 import type { Node } from '../../src/node/node.ts'
@@ -73,6 +76,7 @@ async function setUp(node: Partial<Node> = {}) {
     laid: [] as string[],
     packed: Promise.resolve(),
     osimages: [rescue] as Osimage[],
+    image,
   }
   const open = () =>
     openDeployments({
@@ -95,7 +99,7 @@ async function setUp(node: Partial<Node> = {}) {
           stored.delete(id)
         },
       },
-      images: { get: (name, version) => (name === 'img' && (version ?? 1) === 1 ? image : undefined) },
+      images: { get: (name, version) => (name === 'img' && (version ?? 1) === 1 ? world.image : undefined) },
       ramdisk: () => blob('4'),
       checkBoot: (node) => checkTexts(node, bootServer),
       overrides: {
@@ -276,6 +280,21 @@ test('what nodeset refuses, it refuses before anything changes', async () => {
     expect((await caught(deployments.arm(n1, name, version)))?.fault.error).toBe(error)
     expect([stored.size, deltas.length]).toEqual([0, 0])
   }
+})
+
+test('an image of what cannot be installed yet is refused with all the reasons', async () => {
+  const { deployments, stored, world } = await setUp()
+  const json = readFileSync(join(import.meta.dirname, '../fixtures/capture/probes/luks.json'), 'utf8')
+  world.image = { ...image, layout: readProbe(json).layout }
+  expect((await caught(deployments.arm(n1, image.name)))?.fault).toEqual({
+    error: 'the image cannot be installed yet',
+    what:
+      'img:1 has several disks (/dev/vda, /dev/vdb, /dev/vdc); /dev/md127 (md raid1); LVM group system (linear); ' +
+      'encryption of partition 1 of /dev/vdc; encryption of partition 2 of /dev/vdc; encryption of /dev/md127',
+    allowed: 'ext4, vfat and swap on the partitions of one GPT disk',
+    object: 'n1',
+  })
+  expect(stored.size).toBe(0)
 })
 
 test('a node that was locked after its nodeset is not installed until it is unlocked', async () => {

@@ -76,6 +76,13 @@ describe('what is taken comes back in its one written form, and an empty text ta
     })
 })
 
+test('behind a jump host an address may be in a network that is not ours; in ours it is judged as ever', () => {
+  const behind = set({ ip: '10.5.0.20', sshjump: 'gate' })
+  expect(behind.ip).toBe('10.5.0.20')
+  expect(() => set({ sshjump: '' }, behind)).toThrow(/^n1: ip: in no configured network \(10\.5\.0\.20/)
+  expect(() => set({ ip: '10.0.0.1' }, behind)).toThrow(/the server's own address/)
+})
+
 const bad: [attr: string, text: string, message: RegExp][] = [
   ['groups', 'a b', /^n1: groups: not a group name/],
   ['groups', '-a', /not a group name/],

@@ -60,13 +60,17 @@ export async function ensureStorageSystem(
 const mib = 1024 * 1024
 const answerBytes = 16 * mib
 
-/** Runs `/probes/main.sh` of these files there, with `disks` blank disks; what it leaves in /probes/out comes back in `folder`/out. */
+/**
+ * Runs `/probes/main.sh` of these files there, with `disks` blank disks, which stay as `folder`/disk0.raw ..., and with
+ * `given` files as disks by their serial numbers; what it leaves in /probes/out comes back in `folder`/out.
+ */
 export async function runStorage({
   system,
   folder,
   files,
   disks,
   diskMib = 1024,
+  given = {},
   timeoutMs = 400_000,
 }: {
   system: StorageSystem
@@ -74,6 +78,7 @@ export async function runStorage({
   files: Record<string, string>
   disks: number
   diskMib?: number
+  given?: Record<string, string>
   timeoutMs?: number
 }): Promise<{ console: string; code: number }> {
   const extra = join(folder, 'extra')
@@ -116,6 +121,7 @@ export async function runStorage({
       ...['-append', 'console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable rdinit=/init'],
       ...['-object', 'rng-random,id=r0,filename=/dev/urandom', '-device', 'virtio-rng-pci,rng=r0'],
       ...blank,
+      ...Object.entries(given).flatMap(([serial, path]) => drive(`${path},readonly=on`, serial, serial)),
       ...drive(answer, 'answer', 'answer'),
     ],
     { timeoutMs },
