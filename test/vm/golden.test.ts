@@ -294,7 +294,8 @@ describe('btrfs subvolumes and LUKS, behind another machine, by sudo', () => {
     const first = ['imgcapture', 'behind', '-o', 'img']
     const unknown = [await lab.ask(first)]
     unknown.push(await lab.ask([...first, '--accept-jump-hostkey', gate.hostKey]))
-    const check = await output(...first, '--check', '--accept-hostkey', hostKey)
+    const keys = ['--accept-jump-hostkey', gate.hostKey, '--accept-hostkey', hostKey]
+    const check = await output(...first, '--check', ...keys)
     const said = await output(...first, '-V')
     const machine = await told()
     const image = await lab.filesOf('img:1')
