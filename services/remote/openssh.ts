@@ -90,12 +90,11 @@ export function openBulk(ssh: Ssh, target: SshTarget, note: (text: string) => vo
   ): Promise<Begun | undefined> {
     const start = startOf(target.user, script, lines)
     const log = `${pipe}.log`
-    const stdout = await open(pipe, 'w') // not to be read by ssh itself: it ends when nobody else does
+    const stdout = await open(pipe, 'w') // only to be written to: when nobody reads any more ssh ends
     const child = spawn('ssh', ['-F', ready.config, '-E', log, HOST, start.command], {
       env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin' },
       stdio: ['pipe', stdout.fd, 'pipe'],
     })
-    await stdout.close()
     running.add(child)
     const stderr = afterMark()
     let code: number | undefined
@@ -109,6 +108,7 @@ export function openBulk(ssh: Ssh, target: SshTarget, note: (text: string) => vo
     child.stdin!.on('error', () => {}) // a script that ends early: its exit code says why
     child.stdin!.write(start.input)
     child.stderr!.pipe(stderr.stream)
+    await stdout.close() // it is the child's now
     if (!(await hasBegun(ended, stderr.stream, target.timeoutMs))) {
       child.kill()
       giveUp(await lastLine(log, code))

@@ -1,5 +1,5 @@
 // Scripts through OpenSSH's own client, which Debian's sshd on loopback answers.
-import { execFileSync, spawn } from 'node:child_process'
+import { execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
   chmodSync,
@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { buffer, text } from 'node:stream/consumers'
+import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { startAgent } from '../../services/remote/agent.ts'
 import type { SshTarget } from '../../services/remote/login.ts'
@@ -187,6 +188,39 @@ test('what is small comes over the connection that is there', async () => {
 })
 
 describe('ssh2 carries it where OpenSSH', () => {
+  test('has no client that could be started', async () => {
+    const folder = join(import.meta.dirname, '../../services/remote')
+    const code = `
+      import { text } from 'node:stream/consumers'
+      import { createReadStream } from 'node:fs'
+      import { Readable } from 'node:stream'
+      import { connectSsh } from '${folder}/ssh.ts'
+      import { openBulk } from '${folder}/openssh.ts'
+      const target = JSON.parse(process.env.TARGET)
+      const ssh = await connectSsh(target)
+      const notes = []
+      const bulk = openBulk(ssh, target, (note) => notes.push(note))
+      const input = () => Readable.from(['all the same'])
+      const { pipe, handOver, stderr, exit } = await bulk.run({ script: 'cat\\n', lines: [], input, bytes: ${LARGE} })
+      stderr.resume()
+      const said = await text(createReadStream(pipe).once('open', handOver))
+      console.log(JSON.stringify({ said, exit: await exit, notes }))
+      await bulk.close()
+      ssh.close()`
+    const argv = ['--disable-warning=ExperimentalWarning', '--input-type=module', '-e', code]
+    const hidden = 'mount --bind /dev/null /usr/bin/ssh && exec "$@"'
+    const { stdout } = await promisify(execFile)(
+      'unshare',
+      ['-m', 'sh', '-ec', hidden, 'sh', process.execPath, ...argv],
+      { env: { ...process.env, TARGET: JSON.stringify(target()) } },
+    )
+    expect(JSON.parse(stdout)).toEqual({
+      said: 'all the same',
+      exit: 0,
+      notes: ['the archive comes by ssh2, which is slower: ssh could not be started'],
+    })
+  })
+
   test('does not get through: once, and then no more', async () => {
     const { bulk, notes, close } = await opened()
     await refuseLogins()
