@@ -62,8 +62,8 @@ export type Differences = {
   different: string[] // 'path: what: on the machine -> in the image'
 }
 
-/** `directoryTimes`: whether times of directories count. */
-export function compareTrees(machine: Tree, image: Tree, directoryTimes: boolean): Differences {
+/** Times of directories do not count: whoever lays layer upon layer sets that of a folder anew with each file that he puts in. */
+export function compareTrees(machine: Tree, image: Tree): Differences {
   const both = [...machine.keys()].filter((path) => image.has(path))
   const links = [groups(machine, both), groups(image, both)]
   const different = both.flatMap((path) => {
@@ -72,7 +72,7 @@ export function compareTrees(machine: Tree, image: Tree, directoryTimes: boolean
       ['type', a.type, b.type],
       ['mode, owner', a.facts, b.facts],
       ['size', ...pair(a.type === 'd' ? undefined : [a.size, b.size])],
-      ['time', ...pair(a.type === 'd' && !directoryTimes ? undefined : [a.mtime, b.mtime])],
+      ['time', ...pair(a.type === 'd' ? undefined : [a.mtime, b.mtime])],
       ['target', a.target, b.target],
       ['content', a.sha256, b.sha256],
       ['attributes', a.attributes, b.attributes],
