@@ -10,7 +10,7 @@ import type { Comparison } from './compare.ts'
 import { cutPlans, readList, readRows, wayTo } from './compare.ts'
 import type { CapturedLayer, LayerNeeds } from './layer.ts'
 import { captureLayer, whiteoutLayer } from './layer.ts'
-import { readLines, writeLines } from './lines.ts'
+import { readLines, readLinesBackwards, writeLines } from './lines.ts'
 import { freshFrom } from './listing.ts'
 
 const PARALLEL = 2 // archives at once: compression there and decompression here then overlap
@@ -59,7 +59,11 @@ export async function archiveAll(needs: ArchiveNeeds): Promise<Archived> {
   marks.push(comparison.whiteouts.removed)
   let reads = first.length > 0 ? 1 : 0
   let lists: Iterable<string>[] = plans.isLast
-    ? [again, readLines(plans.few), withParents(readLines(plans.directories), again, needs.listed)]
+    ? [
+        again,
+        readLines(plans.few),
+        innermostFirst(withParents(readLines(plans.directories), again, needs.listed), comparison.folder),
+      ]
     : [again]
   for (let isLast = plans.isLast; isLast || (again.length > 0 && reads < MAX_READS); isLast = false) {
     retried += again.length
@@ -69,6 +73,17 @@ export async function archiveAll(needs: ArchiveNeeds): Promise<Archived> {
   }
   if (marks.some((file) => statSync(file).size > 0)) layers.push(await whiteoutLayer(stage, marks))
   return { layers, changed: again.map((line) => cutListLine(line).path), retried, vanished }
+}
+
+/**
+ * What lies in a directory comes before it. Between `usr/lib` and `usr/lib/x` the order of paths has `usr/lib-y`, at which
+ * tar sets the time of `usr/lib`, and making `usr/lib/x` would then change it.
+ */
+function* innermostFirst(directories: Iterable<string>, folder: string): Generator<string> {
+  const writer = writeLines(join(folder, 'directories-in-order'))
+  for (const line of directories) writer.add(line)
+  writer.end()
+  yield* readLinesBackwards(writer.path)
 }
 
 /** The directories, with those on the way to the files: these are laid in them, and that changes their times. */

@@ -1,6 +1,7 @@
 // What a layer holds, read while its archive passes by: the rows of the manifest, and the digest of the archive. The
 // members must come in the order in which they were asked for.
 import { createHash } from 'node:crypto'
+import { renameSync } from 'node:fs'
 import type { Digest } from '../../src/address.ts'
 import { UserError } from '../../src/fault.ts'
 import { escapePath, renderManifestLine, type Stored } from '../../src/image/compare-line.ts'
@@ -8,7 +9,7 @@ import { readHashedTar } from '../../src/image/content-hash.ts'
 import type { Seen } from '../../src/image/rows.ts'
 import type { TarEntry } from '../../src/image/tar.ts'
 import { isWhiteout } from '../../src/image/whiteout.ts'
-import { writeLines } from './lines.ts'
+import { readLinesBackwards, writeLines } from './lines.ts'
 
 export type IndexNeeds = {
   layer: number
@@ -84,6 +85,7 @@ export function indexLayer({ layer, listed, rows, freshNs }: IndexNeeds) {
     for (let next = plan.next(); !next.done; next = plan.next()) skipped.push(next.value)
     files.end()
     directories.end()
+    turnRound(directories.path)
     return {
       diffId: `sha256:${archive.digest('hex')}` as Digest,
       tarBytes,
@@ -100,6 +102,14 @@ export function indexLayer({ layer, listed, rows, freshNs }: IndexNeeds) {
     entries: () => files.count() + directories.count(),
     rows: [files.path, directories.path],
   }
+}
+
+/** Directories come with the innermost first; their rows are in the order of paths. */
+function turnRound(path: string) {
+  const inOrder = writeLines(`${path}.in-order`)
+  for (const line of readLinesBackwards(path)) inOrder.add(line)
+  inOrder.end()
+  renameSync(inOrder.path, path)
 }
 
 /** Times are decimal texts of nanoseconds, of one length for these three centuries. */

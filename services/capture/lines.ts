@@ -2,7 +2,7 @@
 // held whole. All of it is synchronous: these files lie in the page cache, and a job has a process of its own. They are open
 // only while a piece is read or written: who stops midway has nothing to close, and no deleted file takes room on the disk.
 import { spawn } from 'node:child_process'
-import { appendFileSync, closeSync, openSync, readSync, writeFileSync } from 'node:fs'
+import { appendFileSync, closeSync, openSync, readSync, statSync, writeFileSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { UserError } from '../../src/fault.ts'
@@ -24,6 +24,21 @@ export function* readLines(path: string): Generator<string> {
       throw new UserError('a line is too long', { what: `${rest.length} characters`, object: path })
     yield* lines
   }
+}
+
+/** The same, the last line first. All lines have ends. */
+export function* readLinesBackwards(path: string): Generator<string> {
+  const buffer = Buffer.allocUnsafe(PIECE)
+  const { size } = statSync(path)
+  let rest = '' // of a line whose beginning is still to be read
+  for (let end = size - 1; end > 0; ) {
+    const length = readPiece(path, buffer.subarray(0, Math.min(PIECE, end)), Math.max(0, end - PIECE))
+    end -= length
+    const lines = (buffer.toString('latin1', 0, length) + rest).split('\n')
+    rest = lines.shift()!
+    yield* lines.reverse()
+  }
+  if (size > 0) yield rest
 }
 
 function readPiece(path: string, buffer: Buffer, position: number): number {

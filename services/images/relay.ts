@@ -40,19 +40,32 @@ export async function relay(needs: Needs): Promise<{ layers: Layer[]; members: M
         facts: entry.facts,
         stored: { ...entry.stored, layer, offset: writers[layer]!.position() },
       })
-    // First: what is made in a folder changes its time, which its own entry sets afterwards.
+    // First: what it lacks has no time of its own.
     const last = writers[count - 1]!
     for (const { path, mode } of missing) {
       members.push(directoryAt(path, mode, { layer: count - 1, offset: last.position() }))
       await last.write(renderTarHeader({ path, type: 'directory', mode }))
     }
+    const folders: { entry: TreeEntry; parts: Buffer[] }[] = [] // a header each
     for (const copy of copies) {
       signal.throwIfAborted()
-      const layer = target.get(copy.entry.facts.path)!
-      put(copy.entry, layer)
-      const before = writers[layer]!.position()
-      await copyMember(needs, copy, writers[layer]!)
-      progress(writers[layer]!.position() - before)
+      const { entry } = copy
+      const layer = target.get(entry.facts.path)!
+      const parts: Buffer[] = []
+      const isFolder = entry.facts.type === 'd'
+      if (isFolder) folders.push({ entry, parts })
+      else put(entry, layer)
+      let bytes = 0
+      for await (const chunk of memberBytes(needs, copy)) {
+        bytes += chunk.length
+        if (isFolder) parts.push(Buffer.from(chunk))
+        else await writers[layer]!.write(chunk)
+      }
+      progress(bytes)
+    }
+    for (const { entry, parts } of innermostFirst(folders)) {
+      put(entry, count - 1)
+      for (const part of parts) await last.write(part)
     }
     return { layers: await finish(writers, members), members }
   } finally {
@@ -94,23 +107,28 @@ function targetsOf(entries: readonly TreeEntry[]): Map<string, number> {
   )
 }
 
-async function copyMember({ readers }: Needs, { entry, from, end, linkTo }: Copy, writer: LayerWriter) {
+/** A piece is good until the next one. */
+async function* memberBytes({ readers }: Needs, { entry, from, end, linkTo }: Copy): AsyncGenerator<Buffer> {
   const reader = readers[from.layer]!
   const { path } = entry.facts
   if (linkTo !== undefined) {
     const headers = await reader.readHeaders(from.offset)
-    return writer.write(changeTarHeader(headers, { hardLinkTo: linkTo }))
+    return yield changeTarHeader(headers, { hardLinkTo: linkTo })
   }
   const { layer, offset } = entry.stored
   let at = from.offset
   if (layer !== from.layer || offset !== from.offset) {
     // Its first name has gone: this one takes the content over.
     const headers = await reader.readHeaders(at)
-    await writer.write(changeTarHeader(headers, { path }))
+    yield changeTarHeader(headers, { path })
     at += headers.length
   }
-  for await (const chunk of reader.between(at, end!)) await writer.write(chunk)
+  yield* reader.between(at, end!)
 }
+
+/** As a capture has them: what is made in a folder changes its time, which its own entry sets afterwards. */
+const innermostFirst = <T extends { entry: TreeEntry }>(folders: readonly T[]): T[] =>
+  folders.toSorted((a, b) => (a.entry.facts.path < b.entry.facts.path ? 1 : -1))
 
 const directoryAt = (path: string, mode: number, stored: Stored): Member => ({
   facts: { type: 'd', mode: mode.toString(8), uid: 0, gid: 0, path },

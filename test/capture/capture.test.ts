@@ -71,6 +71,9 @@ function listed(root: string): string[] {
     .sort()
 }
 
+const timesOfFolders = (root: string) =>
+  execFileSync('sh', ['-c', "find . -type d -printf '%P %T@\\n' | sort"], { cwd: root }).toString()
+
 const left = /\t(etc\/machine-id|etc\/ssh\/ssh_host_ed25519_key|tmp\/rubbish)\t/
 const manifestLines = (version: ImageVersion) =>
   zstdDecompressSync(readFileSync(images.blobPath(version.manifest.digest)))
@@ -114,6 +117,7 @@ for (const [where, compress] of [
       for (const layer of version.layers) unpack(images.blobPath(layer.digest), out)
       const expected = listed(tree).filter((line) => !left.test(line))
       expect(listed(out)).toEqual(expected)
+      expect(timesOfFolders(out)).toBe(timesOfFolders(tree))
       expect(execFileSync('getcap', [join(out, 'usr/share/noise')]).toString()).toContain('cap_net_raw=ep')
       const inode = (path: string) => execFileSync('stat', ['-c', '%i', join(out, path)]).toString()
       expect(inode('etc/alias-of-tool')).toBe(inode('usr/bin/tool'))
@@ -376,13 +380,6 @@ describe('what goes wrong', () => {
 
 function unpack(layer: string, into: string) {
   expect(existsSync(layer)).toBe(true)
-  const flags = [
-    '--xattrs',
-    '--xattrs-include=*',
-    '--acls',
-    '--numeric-owner',
-    '-p',
-    '--delay-directory-restore',
-  ]
+  const flags = ['--xattrs', '--xattrs-include=*', '--acls', '--numeric-owner', '-p']
   execFileSync('sh', ['-c', `zstd -dcq "$1" | tar -x -C "$2" ${flags.join(' ')} -f -`, 'sh', layer, into])
 }

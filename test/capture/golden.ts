@@ -42,6 +42,10 @@ export function makeTree(root: string) {
   linkSync(join(root, 'usr/bin/tool'), join(root, 'etc/alias-of-tool'))
   mkdirSync(join(root, 'var/lib/empty'), { recursive: true })
   mkdirSync(join(root, 'proc'))
+  // Between a folder and what lies in it the order of paths has another one.
+  for (const name of ['zone', 'zone-info', 'zone/none', 'zone/none/below'])
+    mkdirSync(join(root, 'usr/share', name))
+  utimesSync(join(root, 'usr/share/zone'), 1e9, 1e9)
   chmodSync(join(root, 'tmp'), 0o1777)
   symlinkSync('../bin/tool //x', join(root, 'usr/share/link'))
   symlinkSync('usr/lib', join(root, 'lib'))

@@ -20,7 +20,7 @@ import { type Images, openImages } from '../../services/images/store.ts'
 import { startWorkProgress } from '../../services/images/work-progress.ts'
 import { parseManifestLine } from '../../src/image/compare-line.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
-import { contents, listing, publishLayers, tarOf, unpack } from './layered.ts'
+import { contents, listing, publishLayers, tarFlags, tarOf, unpack } from './layered.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'sysclone-squash-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
@@ -77,6 +77,8 @@ beforeAll(async () => {
   run('mkfifo', join(tree, 'usr/pipe'))
   run('mknod', join(tree, 'usr/null'), 'c', '1', '3')
   chmodSync(join(tree, 'usr/tool'), 0o4755)
+  mkdirSync(join(tree, 'usr/zone/none'), { recursive: true })
+  run('touch', '-d', '@1600000000.5', join(tree, 'usr/zone'))
   const first = tarOf(tree)
   // The first name of the group goes, a directory becomes a file, another is emptied; the rest is changed and new.
   const delta = join(dir, 'delta')
@@ -95,7 +97,10 @@ beforeAll(async () => {
     join(delta, 'usr'),
     join(delta, 'usr/whole'),
   )
-  before = await publishLayers(images, [first, tarOf(delta)])
+  // A folder of which alone something is new: laid down after the one that it lies in it would change the time of that.
+  chmodSync(join(tree, 'usr/zone/none'), 0o711)
+  const folder = run('tar', '-C', tree, '-cf', '-', ...tarFlags, '--no-recursion', './usr/zone/none')
+  before = await publishLayers(images, [first, tarOf(delta), folder])
   after = await squash(before)
   // The same by hand, in the file system.
   unlinkSync(join(tree, 'etc/gone'))
