@@ -97,9 +97,12 @@ export function openBulk(ssh: Ssh, target: SshTarget, note: (text: string) => vo
     })
     running.add(child)
     const stderr = afterMark()
-    let code: number | undefined
+    let code = NO_CONNECTION
+    let unstarted: Error | undefined
+    child.once('error', (error) => {
+      unstarted = error
+    })
     const ended = new Promise<void>((resolve) => {
-      child.once('error', () => resolve())
       child.once('close', (status) => {
         code = status ?? NO_CONNECTION
         resolve()
@@ -111,12 +114,12 @@ export function openBulk(ssh: Ssh, target: SshTarget, note: (text: string) => vo
     await stdout.close() // it is the child's now
     if (!(await hasBegun(ended, stderr.stream, target.timeoutMs))) {
       child.kill()
-      giveUp(await lastLine(log, code))
+      giveUp(unstarted?.message ?? (await lastLine(log, code)))
       return undefined
     }
     pipeline(input(), child.stdin!).catch(() => {})
     const exit = ended.then(async () => {
-      if (code !== undefined && code !== NO_CONNECTION) return code
+      if (code !== NO_CONNECTION) return code
       throw lostFault(target, await lastLine(log, code))
     })
     exit.catch(() => {}) // may settle before anybody waits
@@ -181,8 +184,8 @@ function hasBegun(ended: Promise<void>, said: Readable, timeoutMs: number): Prom
   })
 }
 
-async function lastLine(log: string, code: number | undefined): Promise<string> {
+async function lastLine(log: string, code: number): Promise<string> {
   const text = await readFile(log, 'utf8').catch(() => '')
   const said = text.trim().split(/\r?\n/).at(-1)?.slice(0, 300)
-  return said || (code === undefined ? 'ssh could not be started' : `ssh ended with ${code}`)
+  return said || `ssh ended with ${code}`
 }

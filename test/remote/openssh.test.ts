@@ -217,7 +217,7 @@ describe('ssh2 carries it where OpenSSH', () => {
     expect(JSON.parse(stdout)).toEqual({
       said: 'all the same',
       exit: 0,
-      notes: ['the archive comes by ssh2, which is slower: ssh could not be started'],
+      notes: ['the archive comes by ssh2, which is slower: spawn ssh EACCES'],
     })
   })
 
