@@ -64,19 +64,41 @@ mkdir -p "$base/root"
 frozen=yes
 if [ -n "$freeze" ]; then sh -c "$freeze" >&2 </dev/null || failed "the freeze command ended with $?"; fi
 
+# thick GROUP   Its volumes that are to have a snapshot which needs room of its own.
+thick() { printf '%s' "$volumes" | awk -v group="$1" '$1 == group && $3 == "-" { print $2 }'; }
+bytes() { "$@" --noheadings --units b --nosuffix 2>/dev/null | tr -cd '0-9' | sed 's/^$/0/'; }
+# fits GROUP   Whether it has room for a fifth of each of them.
+fits() {
+    need=0
+    extent=$(bytes vgs -o vg_extent_size "$1")
+    for each in $(thick "$1"); do need=$((need + $(bytes lvs -o lv_size "$1/$each") / 5 + ${extent:-0})); done
+    free=$(bytes vgs -o vg_free "$1")
+    [ "$need" -le "${free:-0}" ]
+}
+tight=' '
+for group in $(printf '%s' "$volumes" | awk '$3 == "-" { print $1 }' | sort -u); do
+    fits "$group" || tight="$tight$group "
+done
+# room GROUP VOLUME   What its snapshot may take: a fifth of it, or else a share of what the group has left, the same for all.
+room() {
+    case $tight in
+        *" $1 "*) echo "$((100 / $(thick "$1" | sed -n "/^$2\$/,\$p" | wc -l)))%FREE" ;;
+        *) echo 20%ORIGIN ;;
+    esac
+}
+
 number=0
 made=''
 while read -r group volume pool where; do
     [ -n "$group" ] || continue
     number=$((number + 1))
     name=sysclone_${id}_$number
-    # A snapshot of a thin volume needs no room of its own; of another one a fifth of it, or what the group has left.
+    # A snapshot of a thin volume needs no room of its own.
     if [ "$pool" != - ]; then
         why=$(lvcreate -qy -s -kn -n "$name" --addtag sysclone_capture --addtag "sysclone_$id" "$group/$volume" 2>&1) || failed "$why"
     else
-        why=$(lvcreate -qy -s -l 20%ORIGIN -n "$name" --addtag sysclone_capture --addtag "sysclone_$id" "$group/$volume" 2>&1) ||
-            why=$(lvcreate -qy -s -l 100%FREE -n "$name" --addtag sysclone_capture --addtag "sysclone_$id" "$group/$volume" 2>&1) ||
-            failed "$group/$volume: $(echo "$why" | tail -n 1)"
+        why=$(lvcreate -qy -s -l "$(room "$group" "$volume")" -n "$name" --addtag sysclone_capture --addtag "sysclone_$id" \
+            "$group/$volume" 2>&1) || failed "$group/$volume: $(echo "$why" | tail -n 1)"
     fi
     made="$made/dev/$group/$name $where
 "

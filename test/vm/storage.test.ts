@@ -83,6 +83,8 @@ test('LVM snapshots: what is read is what was, and nothing is left, however it e
   expect(readFileSync(join(folder, 'out/holds'), 'utf8').split('\n')).toEqual([
     'read before before here thawed 1', // thawed as soon as the snapshots stood
     ...['released', 'lost', 'killed', 'silent'].map((end) => `${end} 0 0 0 frozen thawed `),
+    'tight before there 3', // its own volume, and that of the thin one
+    'tight 0 0 0 frozen thawed ',
     '',
   ])
 })

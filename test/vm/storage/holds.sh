@@ -27,6 +27,7 @@ begin() {
     held=$!
     exec 9> /tmp/in
     printf '%s\n' "id $1" 'root /machine' "freeze echo frozen >> /tmp/$1" "thaw echo thawed >> /tmp/$1" 'snapshot vg0 root - /' \
+        ${more:+"$more"} \
         'snapshot vg0 data pool /var/with blank' 'plain /plain' go >&9
     until grep -q . /tmp/out; do sleep 0.2; done
     root=$(sed -n 's/^root //p' /tmp/out)
@@ -56,5 +57,19 @@ begin silent
 sleep 25
 say silent
 exec 9>&-
+# A group that has too little left for a fifth of each: they share it.
+lvcreate -qy -n home -L 560M vg0
+mkfs.ext4 -q /dev/vg0/home
+mkdir -p /machine/home
+mount /dev/vg0/home /machine/home
+echo there > /machine/home/file
+more='snapshot vg0 home - /home'
+begin tight
+echo gone > /machine/home/file
+echo "tight $(cat "$root/file" "$root/home/file" | tr '\n' ' ')$(lvs --noheadings -o lv_name vg0 | grep -c sysclone)" >> /probes/out/holds
+echo end >&9
+exec 9>&-
+wait $held || true
+say tight
 cat /tmp/err > /probes/out/holds.err
 wipe
