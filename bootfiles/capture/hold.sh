@@ -66,12 +66,16 @@ if [ -n "$freeze" ]; then sh -c "$freeze" >&2 </dev/null || failed "the freeze c
 
 # thick GROUP   Its volumes that are to have a snapshot which needs room of its own.
 thick() { printf '%s' "$volumes" | awk -v group="$1" '$1 == group && $3 == "-" { print $2 }'; }
-bytes() { "$@" --noheadings --units b --nosuffix 2>/dev/null | tr -cd '0-9' | sed 's/^$/0/'; }
+# bytes COMMAND...   What it says in bytes; nothing when it fails: no fault here may end us.
+bytes() { "$@" --noheadings --units b --nosuffix 2>/dev/null | tr -cd '0-9'; }
 # fits GROUP   Whether it has room for a fifth of each of them.
 fits() {
     need=0
     extent=$(bytes vgs -o vg_extent_size "$1")
-    for each in $(thick "$1"); do need=$((need + $(bytes lvs -o lv_size "$1/$each") / 5 + ${extent:-0})); done
+    for each in $(thick "$1"); do
+        size=$(bytes lvs -o lv_size "$1/$each")
+        need=$((need + ${size:-0} / 5 + ${extent:-0}))
+    done
     free=$(bytes vgs -o vg_free "$1")
     [ "$need" -le "${free:-0}" ]
 }
@@ -82,7 +86,7 @@ done
 # room GROUP VOLUME   What its snapshot may take: a fifth of it, or else a share of what the group has left, the same for all.
 room() {
     case $tight in
-        *" $1 "*) echo "$((100 / $(thick "$1" | sed -n "/^$2\$/,\$p" | wc -l)))%FREE" ;;
+        *" $1 "*) thick "$1" | awk -v volume="$2" '$1 == volume { on = 1 } on { left++ } END { print int(100 / (left ? left : 1)) "%FREE" }' ;;
         *) echo 20%ORIGIN ;;
     esac
 }

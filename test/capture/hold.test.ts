@@ -125,3 +125,15 @@ test('snapshots are asked for of the volumes that a real machine has, thin ones 
 
 /** An input that never says anything and never ends. */
 const silent = () => new Readable({ read() {} })
+
+test('LVM that says nothing is a fault that is said, and the machine goes on', () => {
+  rmSync(log, { force: true })
+  const lines = [
+    ...['id nolvm', `root ${dir}`, `freeze ${hold.freeze}`, `thaw ${hold.thaw}`],
+    ...['snapshot no-such-group root - /', 'snapshot no-such-group home - /home', 'go'],
+  ]
+  const { stdout } = spawnSync('sh', ['-c', script], { input: lines.map((line) => `${line}\n`).join('') })
+  expect(stdout.toString()).toMatch(/^released\nfailed no-such-group\/root: ./)
+  expect(said()).toBe("frozen 'x'\nthawed\n")
+  expect(leftovers()).toBe('')
+})
