@@ -62,7 +62,7 @@ const section = (name: string, { host, port, user, key }: SshConfigHost, more: s
   block(name, [
     ['HostName', quoted(host)],
     ['Port', String(port)],
-    ['User', quoted(user)],
+    ['User', plain(user)],
     ['HostKeyAlias', name],
     ['HostKeyAlgorithms', algorithmsOf(typeOf(key))],
     ...more,
@@ -73,17 +73,20 @@ const block = (name: string, options: string[][]) => [
   ...options.map(([key, value]) => `  ${key} ${value}\n`),
 ]
 
-/** A percent sign begins a token. Quotes, backslashes and control characters have no place in names of hosts and users. */
-function quoted(word: string): string {
+/** Quotes, backslashes and control characters have no place in names of hosts, users and our files. */
+function plain(word: string): string {
   if (/[\x00-\x1f"\\\x7f]/.test(word)) throw new Error(`not for an ssh_config: ${JSON.stringify(word)}`)
-  return `"${word.replaceAll('%', '%%')}"`
+  return `"${word}"`
 }
+
+/** Where tokens are known a percent sign begins one. */
+const quoted = (word: string): string => plain(word).replaceAll('%', '%%')
 
 /** The key's own name: the string it begins with (RFC 4253, 6.6). */
 function typeOf(key: Buffer): string {
   const length = key.length < 4 ? 0 : key.readUInt32BE(0)
   const type = key.toString('latin1', 4, 4 + length)
-  if (!/^[a-z0-9@.-]{1,64}$/.test(type)) throw new Error('not a public key')
+  if (type.length !== length || !/^[a-z0-9@.-]{1,64}$/.test(type)) throw new Error('not a public key')
   return type
 }
 

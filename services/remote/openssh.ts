@@ -1,4 +1,4 @@
-// What is large comes by OpenSSH's own client, over a connection of its own: a byte costs it a third of what ssh2 takes.
+// What is large comes by OpenSSH's own client, over a connection of its own: a byte costs it half of what ssh2 takes.
 // ssh2 has logged in before, so the host key is known, and all that can be said of it is said. Where OpenSSH's client is
 // not there or does not get through, ssh2 carries that too.
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { promisify } from 'node:util'
+import { UserError } from '../../src/fault.ts'
 import { HOST, renderKnownHosts, renderSshConfig } from '../../src/ssh-config.ts'
 import { startAgent } from './agent.ts'
 import type { SshTarget } from './login.ts'
@@ -60,7 +61,7 @@ export function openBulk(ssh: Ssh, target: SshTarget, note: (text: string) => vo
   }
 
   async function run(start: BulkStart): Promise<BulkRun> {
-    folder ??= mkdtemp(join(tmpdir(), 'sysclone-ssh-')) // nobody else may enter it
+    folder ??= makeFolder()
     const at = await folder
     const attempt = async (begin: (pipe: string) => Promise<Begun | undefined>) => {
       const { path, handOver } = await openPipe(join(at, `pipe-${number++}`))
@@ -111,8 +112,9 @@ export function openBulk(ssh: Ssh, target: SshTarget, note: (text: string) => vo
     child.stdin!.on('error', () => {}) // a script that ends early: its exit code says why
     child.stdin!.write(start.input)
     child.stderr!.pipe(stderr.stream)
+    const begun = hasBegun(ended, stderr.stream, target.timeoutMs)
     await stdout.close() // it is the child's now
-    if (!(await hasBegun(ended, stderr.stream, target.timeoutMs))) {
+    if (!(await begun)) {
       child.kill()
       giveUp(unstarted?.message ?? (await lastLine(log, code)))
       return undefined
@@ -138,10 +140,21 @@ export function openBulk(ssh: Ssh, target: SshTarget, note: (text: string) => vo
     isClosed = true
     for (const child of running) child.kill()
     ;(await ground)?.agent.close()
-    if (folder) await rm(await folder, { recursive: true, force: true })
+    const made = await folder?.catch(() => undefined) // why there is none was thrown where it was wanted
+    if (made !== undefined) await rm(made, { recursive: true, force: true })
   }
   return { run, close }
 }
+
+/** Nobody else may enter it. A full disk is not that of the image store: it has an error of its own. */
+const makeFolder = (): Promise<string> =>
+  mkdtemp(join(tmpdir(), 'sysclone-ssh-')).catch((error: Error) => {
+    throw new UserError('no folder for the connection can be made', {
+      what: error.message,
+      allowed: `a folder that can be written to; ${tmpdir()} is used, or TMPDIR`,
+      status: 507,
+    })
+  })
 
 /** A named pipe that we hold open ourselves: who opens an end of it need not wait, and it does not end too early. */
 async function openPipe(path: string) {
