@@ -18,7 +18,7 @@ type Tree = { weight: number; files: ListedFile[]; children: Map<string, Tree> }
 const emptyTree = (): Tree => ({ weight: 0, files: [], children: new Map() })
 type Unit = { weight: number; files: ListedFile[] }
 
-/** Lists of members in the order in which they are archived. Every layer but the last is without directories. */
+/** What each layer holds, by path. Every layer but the last is without directories. */
 export function planLayers(files: readonly ListedFile[]): ListedFile[][] {
   refuseWhiteouts(files)
   const directories = files.filter((file) => file.type === 'd')
