@@ -39,9 +39,10 @@ export const eventTable = {
     'rate',
     'secondsLeft',
     'text',
+    'note', // something a person is to know, said once
   ],
   'capture.done': ['image', 'version', 'bytes', 'text'],
-  'image.progress': ['kind', 'image', 'phase', 'percent', 'bytes', 'text'],
+  'image.progress': ['kind', 'image', 'phase', 'percent', 'bytes', 'note'],
   'job.start': ['kind'],
   'job.done': ['kind', 'result'],
   'job.fail': ['kind', 'why'],

@@ -14,7 +14,8 @@ export function startProgress({ emit, node, image, now }: Needs) {
   let begun = now()
   const moved = { tarBytes: 0, wireBytes: 0, entries: 0 }
 
-  function say(text = measured()) {
+  function say(note?: string) {
+    const text = measured()
     last = now()
     const { wireBytes: bytes, entries: files } = moved
     emit('capture.progress', {
@@ -26,6 +27,7 @@ export function startProgress({ emit, node, image, now }: Needs) {
       ...figures(),
       ...(files && { files }),
       ...(text && { text }),
+      ...(note && { note }),
     })
   }
   /** A new phase, which takes percent from one number to another. */
@@ -69,6 +71,7 @@ export function startProgress({ emit, node, image, now }: Needs) {
       ? files
       : `${files}, ${(rate / 1e6).toFixed(1)} MB/s, ${clock(secondsLeft!)} left`
   }
+  /** What a person is to know: it is said once, and no later news takes its place. */
   const note = (text: string | undefined) => text && say(text)
   return { phase, expect, add, note, moved: () => ({ ...moved }) }
 }

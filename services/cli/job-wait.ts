@@ -70,9 +70,13 @@ async function follow(
   try {
     for await (const event of events) {
       if (event.job !== job) continue
-      const { phase = '', percent = 0, text, why, result } = event as Event & Record<string, unknown>
+      const { phase = '', percent = 0, text, note, why, result } = event as Event & Record<string, unknown>
       if (event.type === 'capture.progress' || event.type === 'image.progress')
-        show({ phase: String(phase), percent: Number(percent), ...(text ? { text: String(text) } : {}) })
+        show({
+          ...{ phase: String(phase), percent: Number(percent) },
+          ...(text ? { text: String(text) } : {}),
+          ...(note ? { note: String(note) } : {}),
+        })
       if (event.type === 'job.fail') throw failed(work, String(why))
       if (event.type === 'job.done') return String(result ?? '')
     }

@@ -1,7 +1,8 @@
-// How long work is shown: one moving line on a terminal, now and then a line of its own elsewhere.
+// How long work is shown: one moving line on a terminal, now and then a line of its own elsewhere. What a person is to know
+// stays: it has a line of its own on both.
 import type { Print } from './print.ts'
 
-export type Step = { phase: string; percent: number; text?: string }
+export type Step = { phase: string; percent: number; text?: string; note?: string }
 
 export function openProgress({
   line,
@@ -12,6 +13,11 @@ export function openProgress({
   let said: Step | undefined
 
   function show(step: Step) {
+    const { note } = step
+    if (note !== undefined) {
+      if (isTty) raw('\r\x1b[K')
+      line(note)
+    }
     if (isTty) raw(`\r\x1b[K${barOf(step, columns)}`)
     else if (isNews(step)) line(textOf(step))
     else return

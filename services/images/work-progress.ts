@@ -9,7 +9,7 @@ export function startWorkProgress({ emit, kind, image }: { emit: Emit; kind: str
   let name = 'start'
   let [from, to, percent, expected, done, last] = [0, 0, 0, 0, 0, 0]
 
-  function say(text?: string) {
+  function say(note?: string) {
     last = Date.now()
     emit('image.progress', {
       kind,
@@ -17,7 +17,7 @@ export function startWorkProgress({ emit, kind, image }: { emit: Emit; kind: str
       percent,
       bytes: done,
       ...(image && { image }),
-      ...(text && { text }),
+      ...(note && { note }),
     })
   }
   /** A new phase, which takes percent from one number to another while so many bytes are done. */

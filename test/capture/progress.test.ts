@@ -108,7 +108,8 @@ test('nothing to copy: no rate, no time, no division by nothing', () => {
   expect(news().slice(1)).toEqual([
     {
       ...{ node: 'golden', image: 'img', phase: 'archive', percent: 3, bytes: 0, totalFiles: 0 },
-      text: 'nothing changed',
+      text: '0 of 0 files, 0 MB',
+      note: 'nothing changed',
     },
   ])
 })

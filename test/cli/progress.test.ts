@@ -33,3 +33,18 @@ test('elsewhere a line is said for each phase and each tenth of the way', () => 
   close()
   expect(text()).toBe('copy 0%\ncopy 10%\ncopy 35%\npublish 35%\n')
 })
+
+test.each([true, false])(
+  'what a person is to know has a line of its own that stays (terminal: %s)',
+  (isTty) => {
+    const { show, close, text } = shown({ isTty })
+    show({ phase: 'list', percent: 1 })
+    show({ phase: 'list', percent: 1, note: 'not yet deployable: btrfs' })
+    show({ phase: 'archive', percent: 3 })
+    close()
+    const [before, after, ...more] = text().split('not yet deployable: btrfs\n')
+    expect(before).toMatch(isTty ? /list 1%\r\x1b\[K$/ : /^list 1%\n$/)
+    expect(after).toMatch(/archive 3%\n$/)
+    expect(more).toEqual([])
+  },
+)

@@ -167,6 +167,7 @@ describe('mirrors, LVM on them, ext4 and xfs', () => {
     const [, entries, fetched] = /entries ([\d,]+): 0 unchanged, ([\d,]+) fetched/.exec(said)!
     expect(Number(entries!.replaceAll(',', ''))).toBe(image.size + 1) // and the root itself
     expect(fetched).toBe(entries)
+    expect(said).toMatch(/^ *captured, not yet deployable: several disks/m) // while it runs, and again in the report
     expect(said).toMatch(/moved [\d.,]+ MB, stored [\d.,]+ MB/)
     expect(said).toMatch(/left out 2: made by mkfs/)
     expect(said).toMatch(/left out \d+: scrub: machine-id:regenerate/)
