@@ -4,8 +4,6 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ImageName } from '../../src/address.ts'
 import { isDiskFull, UserError, WireError } from '../../src/fault.ts'
-import type { CaptureReport } from '../../src/image/capture-report.ts'
-import { named } from '../../src/image/capture-report.ts'
 import { bytewise, unescapePath } from '../../src/image/compare-line.ts'
 import { filesystemsOf, notDeployable as whyNotDeployable } from '../../src/image/disks.ts'
 import { makeExclude } from '../../src/image/excludes.ts'
@@ -24,12 +22,11 @@ import type { Bulk } from '../remote/openssh.ts'
 import { openBulk } from '../remote/openssh.ts'
 import type { Ssh } from '../remote/ssh.ts'
 import { connectSsh } from '../remote/ssh.ts'
-import type { Archived } from './archive.ts'
 import { archiveAll } from './archive.ts'
 import { ask, judged } from './ask.ts'
-import type { Assembled, Candidate } from './assemble.ts'
+import type { Candidate } from './assemble.ts'
 import { assemble } from './assemble.ts'
-import type { Comparison, World } from './compare.ts'
+import type { World } from './compare.ts'
 import { compareList, isUnchanged, readRows } from './compare.ts'
 import { flaggedBefore, flaggedFiles, flaggedSince } from './flags.ts'
 import { type Hold, holdStill } from './hold.ts'
@@ -39,6 +36,7 @@ import { netbootFiles } from './netboot.ts'
 import { faultOfNode } from './node-fault.ts'
 import type { Progress } from './progress.ts'
 import { startProgress } from './progress.ts'
+import { reportOf, summary } from './report.ts'
 import { hasReceived, salvage } from './salvage.ts'
 import type { CaptureScripts } from './scripts.ts'
 
@@ -214,7 +212,15 @@ async function captureInto(stage: Stage, work: Work): Promise<Captured> {
   })
   signal.throwIfAborted()
   progress.phase('publish', 98)
-  const report = reportOf({ work, base, salvaged, comparison, archived, assembled })
+  const report = reportOf({
+    ...{
+      node: work.target.node,
+      kind: work.kind ?? 'sysclone',
+      startedAt: work.startedAt,
+      endedAt: work.now(),
+    },
+    ...{ movedBytes: progress.moved().wireBytes, base, salvaged, comparison, archived, assembled },
+  })
   const { digest, bytes } = await stage.writeBlob([Buffer.from(JSON.stringify(report))])
   const version = await images.publish(stage, image, {
     createdAt: new Date(work.now()).toISOString(),
@@ -335,51 +341,4 @@ async function listFiles(work: Work, { mountpoints }: Probe, file: string, folde
   sorted.catch(() => {}) // what the script says of it comes first
   await judged(running)
   await sorted
-}
-
-type Done = {
-  work: Work
-  base: ImageVersion | undefined
-  salvaged: { layer: { bytes: number } }[]
-  comparison: Comparison
-  archived: Archived
-  assembled: Assembled
-}
-
-function reportOf({ work, base, salvaged, comparison, archived, assembled }: Done): CaptureReport {
-  const { fetched, kept, removed, left } = comparison
-  const resumed = {
-    layers: salvaged.length,
-    bytes: salvaged.reduce((sum, { layer }) => sum + layer.bytes, 0),
-  }
-  const fresh = new Set(archived.layers.map(({ layer }) => layer.digest))
-  return {
-    node: work.target.node,
-    kind: work.kind ?? 'sysclone',
-    ...(base && { base: versionName(base) }),
-    startedAt: new Date(work.startedAt).toISOString(),
-    seconds: (work.now() - work.startedAt) / 1000,
-    entries: assembled.entries,
-    fetched: { entries: fetched.entries, files: fetched.files, bytes: Math.round(fetched.bytes) },
-    unchanged: kept,
-    removed,
-    left: Object.fromEntries([...left].sort(([a], [b]) => (a < b ? -1 : 1))),
-    changed: named(archived.changed.map(unescapePath)),
-    retried: archived.retried,
-    vanished: named(archived.vanished.map(unescapePath)),
-    ...(salvaged.length > 0 && { resumed }),
-    movedBytes: work.progress.moved().wireBytes,
-    storedBytes: assembled.layers
-      .filter(({ digest }) => fresh.has(digest))
-      .reduce((sum, layer) => sum + layer.bytes, 0),
-  }
-}
-
-function summary({ changed, vanished }: CaptureReport): string | undefined {
-  const say = ({ names, count }: CaptureReport['changed'], what: string) =>
-    count === 0 ? [] : [`${what}: ${names.slice(0, 5).join(', ')}${count > 5 ? ', ...' : ''}`]
-  return (
-    [...say(changed, 'still written to while read'), ...say(vanished, 'vanished while it ran')].join('; ') ||
-    undefined
-  )
 }
