@@ -7,21 +7,11 @@ import { type Fault, UserError } from '../src/fault.ts'
 import { makeEmit } from './emit.ts'
 import type { HandedDescriptor } from './net/handed.ts'
 import type { Down, JobSpec, Role, ToBoot, ToMain, Up } from './process.ts'
+import { heapOf } from './process.ts'
 
 const backoffMs = { first: 100, most: 5000, healthyAfter: 10_000 }
 /** stdin, stdout, stderr, the channel; those that systemd opened come behind. */
 const ownDescriptors = ['ignore', 'inherit', 'inherit', 'ipc'] as const
-/**
- * What lives for one request only is thrown away after four megabytes of it. V8 lets it grow to some fifty before it looks, in
- * each process, and servers of small requests are no faster for that.
- */
-const shortLived = ['--max-semi-space-size=4']
-const memoryOf: Record<Role, readonly string[]> = {
-  main: shortLived,
-  boot: shortLived,
-  blob: shortLived,
-  job: [],
-}
 const queueLimit = 20_000 // messages kept for a process that is being restarted
 
 type Needs = {
@@ -68,7 +58,7 @@ export async function startServer({ config, log, coexist = false, handed = [] }:
   function spawnChild(name: string, role: Role, job?: { id: string; spec: JobSpec }) {
     const passed = role === 'boot' ? handed : []
     const child = fork(join(import.meta.dirname, `${role}.ts`), [], {
-      execArgv: [...process.execArgv, ...memoryOf[role]],
+      execArgv: [...process.execArgv, ...heapOf[role]],
       stdio: [...ownDescriptors, ...passed.map(({ fd }) => fd)],
     })
     const entry: Child = {

@@ -9,8 +9,12 @@ import { UserError } from '../../src/fault.ts'
 
 const PIECE = 1 << 18
 const MAX_LINE = 64 << 10 // two paths of 4 KiB, escaped, are shorter
+const NEWLINE = 0x0a
 
-/** The lines of a file, as latin1 strings, without their ends. A last line that has no end is left out: it was cut. */
+/**
+ * The lines of a file, as latin1 strings, without their ends. A last line that has no end is left out: it was cut. Each is a
+ * string of its own: of a piece that was cut by `split`, a word that somebody keeps would keep the whole piece.
+ */
 export function* readLines(path: string): Generator<string> {
   const buffer = Buffer.allocUnsafe(PIECE)
   let rest = ''
@@ -18,11 +22,16 @@ export function* readLines(path: string): Generator<string> {
     const length = readPiece(path, buffer, position)
     if (length === 0) return
     position += length
-    const lines = (rest + buffer.toString('latin1', 0, length)).split('\n')
-    rest = lines.pop()!
+    let from = 0
+    for (let end = endOfLine(buffer, from, length); end >= 0; end = endOfLine(buffer, from, length)) {
+      const line = buffer.toString('latin1', from, end)
+      yield rest === '' ? line : rest + line
+      rest = ''
+      from = end + 1
+    }
+    rest += buffer.toString('latin1', from, length)
     if (rest.length > MAX_LINE)
       throw new UserError('a line is too long', { what: `${rest.length} characters`, object: path })
-    yield* lines
   }
 }
 
@@ -34,12 +43,26 @@ export function* readLinesBackwards(path: string): Generator<string> {
   for (let end = size - 1; end > 0; ) {
     const length = readPiece(path, buffer.subarray(0, Math.min(PIECE, end)), Math.max(0, end - PIECE))
     end -= length
-    const lines = (buffer.toString('latin1', 0, length) + rest).split('\n')
-    rest = lines.shift()!
-    yield* lines.reverse()
+    let to = length
+    for (let at = beginOfLine(buffer, to); at > 0; at = beginOfLine(buffer, to)) {
+      yield buffer.toString('latin1', at, to) + rest
+      rest = ''
+      to = at - 1
+    }
+    rest = buffer.toString('latin1', 0, to) + rest
   }
   if (size > 0) yield rest
 }
+
+/** Where the line ends that begins at `from`; -1: not before `length`. */
+function endOfLine(buffer: Buffer, from: number, length: number): number {
+  const at = buffer.indexOf(NEWLINE, from)
+  return at < length ? at : -1
+}
+
+/** Where the line begins that ends at `to`; 0: it may begin before the buffer. */
+const beginOfLine = (buffer: Buffer, to: number): number =>
+  to === 0 ? 0 : buffer.lastIndexOf(NEWLINE, to - 1) + 1
 
 function readPiece(path: string, buffer: Buffer, position: number): number {
   const file = openSync(path, 'r')
