@@ -1,5 +1,5 @@
 // A golden client's files as they are in size and number: about 75,000 entries and 2.4 GB that compress to about a third.
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { makeTree } from '../capture/golden.ts'
 
@@ -77,6 +77,35 @@ export function makeGoldenTree(root: string): GoldenTree {
       mkdirSync(join(root, 'srv'), { recursive: true })
       writeFileSync(join(root, bigFile), content(200_000_000, next))
       return [...changed, bigFile]
+    },
+  }
+}
+
+const MANY = { folders: 2000, files: 500 } // in each
+
+/** A million files of a few bytes: what counts is their number. It is made anew when an earlier run has changed it. */
+export function makeManyFiles(root: string) {
+  const isWhole = join(root, '../whole')
+  const folder = (i: number) => join(root, `usr/share/many-${i}`)
+  if (!existsSync(isWhole)) {
+    rmSync(root, { recursive: true, force: true })
+    mkdirSync(root, { recursive: true })
+    makeTree(root)
+    for (let i = 0; i < MANY.folders; i++) {
+      mkdirSync(folder(i), { recursive: true })
+      for (let j = 0; j < MANY.files; j++) writeFileSync(join(folder(i), `file-of-many-${j}`), `${i} ${j}`)
+    }
+    writeFileSync(isWhole, '')
+  }
+  return {
+    root,
+    /** One file in twenty gets another mode, and every fifth folder another name. */
+    change() {
+      rmSync(isWhole)
+      for (let i = 0; i < MANY.folders; i++) {
+        for (let j = 0; j < MANY.files; j += 20) chmodSync(join(folder(i), `file-of-many-${j}`), 0o600)
+        if (i % 5 === 0) renameSync(folder(i), `${folder(i)}-renamed`)
+      }
     },
   }
 }

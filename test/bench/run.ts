@@ -2,7 +2,7 @@
 // network namespaces of the bench's own. A goal that is missed is said and fails nothing; a server that breaks does.
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
-import { capture } from './capture.ts'
+import { capture, captureMany } from './capture.ts'
 import { dhcpAvalanche, dhcpRate } from './dhcp.ts'
 import { fuzz } from './fuzz.ts'
 import { http } from './http.ts'
@@ -20,6 +20,7 @@ const rows: Record<string, Row> = {
   storm: { files: ['loader', 'blob'], run: storm },
   fuzz: { files: ['loader', 'blob'], run: fuzz },
   capture: { files: [], run: capture },
+  many: { files: [], run: captureMany },
 }
 // These count CPU of the parts and need no network.
 const scripts = ['boot', 'objects']
