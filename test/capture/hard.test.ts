@@ -32,7 +32,7 @@ beforeAll(async () => {
     rmSync(join(tree, file))
   sh(`mkdir -p h/many; cd h; i=0; while [ $i -lt 300 ]; do echo "file $i" > many/$i; i=$((i + 1)); done
     touch "$(printf '%0255d' 7)"; echo i > immutable; chattr +i immutable; echo a > 'log of all'; chattr +a 'log of all'; setfattr -n user.u -v '"' many/1
-    setfattr -n security.thing -v s many/2; setfattr -n trusted.thing -v 0x00ff0a many/3; setfacl -m u:77:rwx,d:g:88:rx many
+    setfattr -n security.thing -v s many/2; setfattr -n trusted.thing -v 0x00ff0a many/3; setfacl -m u:77:rwx,u:daemon:rx,d:g:88:rx,d:g:bin:rx many; setfacl -m u:daemon:rw,g:bin:r many/7
     ln many/4 link-a; ln many/4 many/link-b; mknod c c 5 1; mkfifo p; chown 1:3000000 many/5; chmod 6755 many/6
     printf 'x' > "$(printf 'new\\nline\\ttab')"; printf y > "$(printf 'bytes\\376\\377')"; : > empty`)
   // Something to be cut off in, of files short enough that each of the streams has brought some whole by then.

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { zstdDecompressSync } from 'node:zlib'
 import type { Digest } from '../../src/address.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
+import { withFiles } from './golden.ts'
 
 type Store = { blobPath(digest: Digest): string }
 const flags =
@@ -17,6 +18,9 @@ const sh = (script: string, ...args: string[]) =>
     maxBuffer: 1 << 29,
   })
 
+// The ramdisk knows no user but root: what an ACL says by name must not hang on that.
+const rootAlone = { '/etc/passwd': 'root:x:0:0:root:/:/bin/sh\n', '/etc/group': 'root:x:0:\n' }
+
 /** As the ramdisk does it: each layer without what later ones replace, those with directories last. */
 export function unpack(store: Store, version: ImageVersion, into: string): string {
   mkdirSync(into, { recursive: true })
@@ -25,6 +29,7 @@ export function unpack(store: Store, version: ImageVersion, into: string): strin
     ...version.layers.filter((l) => !l.directories),
     ...version.layers.filter((l) => l.directories),
   ]
+  const inside = withFiles(lists, rootAlone)
   order.forEach(({ digest, superseded }, i) => {
     const list = join(lists, String(i))
     writeFileSync(list, superseded ? zstdDecompressSync(readFileSync(store.blobPath(superseded.digest))) : '')
@@ -37,14 +42,17 @@ export function unpack(store: Store, version: ImageVersion, into: string): strin
       '-X',
       list,
     ]
-    sh(
-      'file=$1; shift; zstd -dcq "$file" | tar "$@"',
+    const program = ['sh', '-euc', 'file=$1; shift; zstd -dcq "$file" | LC_ALL=C tar "$@"', 'sh']
+    const [command, ...args] = [
+      ...inside,
+      ...program,
       store.blobPath(digest),
       ...flags,
       '-C',
       into,
       ...without,
-    )
+    ]
+    execFileSync(command!, args)
   })
   return into
 }
