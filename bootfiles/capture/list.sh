@@ -1,14 +1,15 @@
 #!/bin/sh
 # list.sh   Lists the files of this machine, one line a path, in the form that layers, clones and updates share:
 #   ctime TAB inode TAB links TAB | type TAB mode TAB uid TAB gid TAB size TAB mtime TAB rdev TAB path TAB target
-# stdin: the root directory, then the mount points of the file systems to list, one a line, as /, /boot, /boot/efi.
-# Both times are `SECONDS.DECIMALS`. Changes nothing. Begins with `begin TIME` by this machine's clock and ends with `end`; what
+# stdin: the root directory, `zstd` or `plain`, then the mount points of the file systems to list, one a line, as /, /boot,
+# /boot/efi. With zstd what is printed is packed. Both times are `SECONDS.DECIMALS`. Changes nothing. Begins with `begin TIME` by this machine's clock and ends with `end`; what
 # goes wrong is said on stderr.
 set -eu
 LC_ALL=C
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 export LC_ALL PATH
 IFS= read -r root
+IFS= read -r form
 
 common='%C@\t%i\t%n\t%y\t%m\t%U\t%G'
 tab=$(printf '\t')
@@ -62,13 +63,19 @@ files() {
     } 4>&1
     [ -z "$found" ] || printf '%s\n' "$found"
 }
-echo "begin $(date +%s.%N)"
-while IFS= read -r mount; do
-    cd "$root$mount"
-    prefix=${mount#/}
-    if [ "$mount" = / ]; then
-        find . -maxdepth 0 -printf "$common\t-\t-\t-\t.\t\n"
-    fi
-    files "${prefix:+$prefix/}"
-done
-echo end
+list() {
+    echo "begin $(date +%s.%N)"
+    while IFS= read -r mount; do
+        cd "$root$mount"
+        prefix=${mount#/}
+        if [ "$mount" = / ]; then
+            find . -maxdepth 0 -printf "$common\t-\t-\t-\t.\t\n"
+        fi
+        files "${prefix:+$prefix/}"
+    done
+    echo end
+}
+case $form in
+plain) list ;;
+zstd) list | zstd -1 -q -c ;;
+esac

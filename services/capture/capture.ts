@@ -1,7 +1,7 @@
 // imgcapture: one running machine becomes the next version of an image. Nothing is installed or changed there; three
 // scripts say what it is, list its files, and archive what has changed since the version before.
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { ImageName } from '../../src/address.ts'
 import { isDiskFull, UserError, WireError } from '../../src/fault.ts'
 import { bytewise, unescapePath } from '../../src/image/compare-line.ts'
@@ -29,15 +29,16 @@ import { assemble } from './assemble.ts'
 import type { World } from './compare.ts'
 import { compareList, isUnchanged, readRows } from './compare.ts'
 import { flaggedBefore, flaggedFiles, flaggedSince } from './flags.ts'
+import { type Ground, layGround } from './ground.ts'
 import { type Hold, holdStill } from './hold.ts'
 import { inspectThere } from './inspect.ts'
-import { beginOf, readList, sortList, sortRows } from './listing.ts'
+import { beginOf, readList, runList, sortList } from './listing.ts'
 import { netbootFiles } from './netboot.ts'
 import { faultOfNode } from './node-fault.ts'
 import type { Progress } from './progress.ts'
 import { startProgress } from './progress.ts'
 import { reportOf, summary } from './report.ts'
-import { hasReceived, salvage } from './salvage.ts'
+import { hasReceived } from './salvage.ts'
 import type { CaptureScripts } from './scripts.ts'
 
 export type CaptureNeeds = {
@@ -68,22 +69,27 @@ export async function captureImage(needs: CaptureNeeds): Promise<Captured> {
   signal.throwIfAborted()
   const startedAt = now()
   const login = { ...target, privateKey, timeoutMs: CONNECT_MS }
-  const ssh = await connectSsh(login).catch((error) => {
-    throw explain(error, needs)
-  })
+  const progress = startProgress({ emit: needs.emit, node: target.node, image, now })
   let stage: Stage | undefined
+  let ssh: Ssh | undefined
   let bulk: Bulk | undefined
   const stop = () => {
-    ssh.close()
+    ssh?.close()
     void bulk?.close()
   }
   signal.addEventListener('abort', stop)
-  if (signal.aborted) stop() // while it connected
   try {
     stage = await images.openStage(needs.place, `capture of ${image} from ${target.node}`)
-    const progress = startProgress({ emit: needs.emit, node: target.node, image, now })
+    // What is here is made ready while the golden client answers.
+    const [connected, earlier] = await Promise.allSettled([
+      connectSsh(login),
+      layGround(stage, { images, image, progress }),
+    ])
+    ssh = settled(connected)
+    const ground = settled(earlier)
     bulk = openBulk(ssh, login, progress.note)
-    const made = await captureInto(stage, {
+    if (signal.aborted) stop() // while it connected
+    const made = await captureInto(stage, ground, {
       ...needs,
       root: needs.root ?? '/',
       ...{ ssh, bulk, stop },
@@ -107,9 +113,14 @@ export async function captureImage(needs: CaptureNeeds): Promise<Captured> {
     throw explain(error, needs)
   } finally {
     signal.removeEventListener('abort', stop)
-    ssh.close()
+    ssh?.close()
     await bulk?.close()
   }
+}
+
+function settled<T>(how: PromiseSettledResult<T>): T {
+  if (how.status === 'rejected') throw how.reason
+  return how.value
 }
 
 /** What has come is of use to the next attempt, unless it is damaged, or fills the disk that others need. */
@@ -143,18 +154,11 @@ type Work = CaptureNeeds & {
   now: () => number
 }
 
-async function captureInto(stage: Stage, work: Work): Promise<Captured> {
+async function captureInto(stage: Stage, ground: Ground, work: Work): Promise<Captured> {
   const { images, image, progress, signal, scripts, ssh, bulk } = work
+  const { base, salvaged, folder, baseRows } = ground
   progress.phase('probe', 0)
-  const base = baseOf(work)
-  const salvaged = await salvage(stage, base?.layers.length ?? 0)
-  const folder = join(stage.path, 'lists')
-  mkdirSync(folder)
-  const baseRows = base ? [join(folder, 'base')] : []
-  const [probe] = await Promise.all([
-    ask(ssh, scripts.probe, [work.root], MAX_PROBE).then(readProbe),
-    base && sortRows(baseRows[0]!, images.blobPath(base.manifest.digest), folder),
-  ])
+  const probe = readProbe(await ask(ssh, scripts.probe, [work.root], MAX_PROBE))
   refuseUnreproducible(probe)
   progress.phase('list', 1)
   const listed = join(folder, 'listed')
@@ -241,17 +245,6 @@ async function captureInto(stage: Stage, work: Work): Promise<Captured> {
   return { version, isNew: true }
 }
 
-/** The newest version, whatever machine it is of; one that is damaged is not built upon. */
-function baseOf({ images, image, progress }: Work): ImageVersion | undefined {
-  try {
-    return images.get(image)
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error
-    progress.note(`the version before is not used: ${error.message}`)
-    return undefined
-  }
-}
-
 async function blobOf(stage: Stage, text: string) {
   const { digest, bytes } = await stage.writeBlob([Buffer.from(text)])
   return { digest, bytes }
@@ -335,10 +328,13 @@ function* captured(listed: string, isExcluded: ReturnType<typeof makeExclude>) {
   for (const file of readList(listed)) if (isExcluded(file.path, file.type) === undefined) yield file
 }
 
-async function listFiles(work: Work, { mountpoints }: Probe, file: string, folder: string) {
-  const running = await work.ssh.runScript(work.scripts.list, [work.root, ...mountpoints])
-  const sorted = sortList(file, running.stdout, folder)
-  sorted.catch(() => {}) // what the script says of it comes first
-  await judged(running)
-  await sorted
+async function listFiles({ ssh, scripts, root }: Work, probe: Probe, file: string, folder: string) {
+  const list = await runList({ ssh, script: scripts.list, root }, probe)
+  const said = judged(list.running)
+  said.catch(() => {}) // it is thrown when its turn comes
+  await sortList(file, list, folder).catch(async (error) => {
+    await Promise.race([said, sleep(1000)]) // what the script says of it, or the connection, tells more
+    throw error
+  })
+  await said
 }

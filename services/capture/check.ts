@@ -6,14 +6,14 @@ import type { Preflight } from '../../src/image/preflight.ts'
 import { makePreflight } from '../../src/image/preflight.ts'
 import { type Probe, readProbe } from '../../src/image/probe.ts'
 import { rulesOf } from '../../src/image/scrub.ts'
-import { namedFiles, scrubFiles } from '../../src/image/scrub-files.ts'
+import { type NamedFile, namedFiles, openScrub } from '../../src/image/scrub-files.ts'
 import type { SshTarget } from '../remote/login.ts'
-import { connectSsh, type Ssh } from '../remote/ssh.ts'
+import { connectSsh } from '../remote/ssh.ts'
 import { ask } from './ask.ts'
 import { flaggedFiles } from './flags.ts'
 import { inspectThere } from './inspect.ts'
 import { collect } from './layer.ts'
-import { listStream } from './listing.ts'
+import { eachLine, type RunningList, runList } from './listing.ts'
 import { faultOfNode } from './node-fault.ts'
 import type { CaptureScripts } from './scripts.ts'
 
@@ -31,9 +31,9 @@ export type CheckNeeds = {
 const MAX_PROBE = 16 << 20
 
 export async function checkGolden(needs: CheckNeeds): Promise<Preflight> {
-  const { target, scripts, scrub, excludes = [], diskless = false, show, signal, root = '/' } = needs
+  const { target, scripts, excludes = [], diskless = false, show, signal, root = '/' } = needs
   signal.throwIfAborted()
-  const rules = rulesOf(scrub)
+  const rules = rulesOf(needs.scrub)
   const ssh = await connectSsh(target).catch((error) => {
     throw explain(error, needs)
   })
@@ -42,11 +42,12 @@ export async function checkGolden(needs: CheckNeeds): Promise<Preflight> {
     show('probe', 0)
     const probe = readProbe(await ask(ssh, scripts.probe, [root], MAX_PROBE))
     show('list', 10)
-    const files = await listFiles(ssh, { list: scripts.list, root, probe, excludes, diskless })
-    show('inspect', 60)
     const inspect = inspectThere(ssh, scripts.inspect, root)
-    const named = namedFiles(probe.layout.crypttab)
-    const { counts, unread } = await scrubFiles({ files, inspect, rules, named })
+    const scrub = openScrub({ inspect, rules, named: namedFiles(probe.layout.crypttab) })
+    const list = await runList({ ssh, script: scripts.list, root }, probe)
+    for await (const file of captured(list, { probe, excludes, diskless })) scrub.see(file)
+    show('inspect', 60)
+    const { counts, unread } = await scrub.end()
     show('flags', 80)
     const flagged = await flaggedFiles({ ssh, script: scripts.flags, root }, probe.mountpoints)
     show('done', 100)
@@ -67,37 +68,25 @@ function explain(error: unknown, { signal, target }: CheckNeeds): unknown {
   return faultOfNode(error, target)
 }
 
-type Listed = { path: string; type: string; size: number | undefined }
-
-/** What a capture would list. Nothing else of a file than its name, type and size is kept. */
-async function listFiles(
-  ssh: Ssh,
-  needs: { list: string; root: string; probe: Probe; excludes: readonly string[]; diskless: boolean },
-): Promise<Listed[]> {
-  const { list, root, probe, excludes, diskless } = needs
+/** What a capture would take, by name, type and size. */
+async function* captured(
+  list: RunningList,
+  { probe, excludes, diskless }: { probe: Probe; excludes: readonly string[]; diskless: boolean },
+): AsyncGenerator<NamedFile> {
   const isExcluded = makeExclude({
     ...{ patterns: excludes, paths: probe.swapFiles, mounted: probe.mountpoints, diskless },
   })
-  const running = await ssh.runScript(list, [root, ...probe.mountpoints])
-  const stderr = collect(running.stderr, 65_536)
-  const files: Listed[] = []
-  let rest = ''
-  let ended = false
-  for await (const chunk of listStream(running.stdout)) {
-    const lines = (rest + (chunk as Buffer).toString('latin1')).split('\n')
-    rest = lines.pop()!
-    for (const line of lines) {
-      ended = line === 'end'
-      if (ended || line.startsWith('begin ') || isSocketLine(line)) continue
-      const file = parseListLine(line)
-      if (isExcluded(file.path, file.type) === undefined)
-        files.push({ path: file.path, type: file.type, size: file.size })
-    }
+  const { stderr, exit } = list.running
+  const said = collect(stderr, 65_536)
+  let last = ''
+  for await (const line of eachLine(list)) {
+    last = line
+    if (line === 'end' || line.startsWith('begin ') || isSocketLine(line)) continue
+    const { path, type, size } = parseListLine(line)
+    if (isExcluded(path, type) === undefined) yield { path, type, size }
   }
-  const [exit, said] = [await running.exit, await stderr]
-  if (exit !== 0 || !ended)
+  if ((await exit) !== 0 || last !== 'end')
     throw new UserError('the files of the golden client cannot be listed', {
-      what: said.trim().split('\n').at(-1) || `exit code ${exit}`,
+      what: (await said).trim().split('\n').at(-1) || `exit code ${await exit}`,
     })
-  return files
 }

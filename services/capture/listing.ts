@@ -3,10 +3,13 @@ import { createReadStream } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createZstdDecompress } from 'node:zlib'
 import { isDiskFull, UserError, WireError } from '../../src/fault.ts'
 import { inNanoseconds, isSocketLine, unescapePath } from '../../src/image/compare-line.ts'
+import type { Probe } from '../../src/image/probe.ts'
 import { cutListLine } from '../../src/image/rows.ts'
+import type { Running, Ssh } from '../remote/ssh.ts'
 import { readLines, sortInto } from './lines.ts'
 
 const MAX_LIST = 8 * 2 ** 30 // some fifty million files
@@ -15,9 +18,25 @@ const PATH_OF_ROW = 8
 const MAX_LINE = 64 << 10
 const SURE_NS = 1_000_000_000n
 
+export type RunningList = { lines: Readable; running: Running }
+
+/**
+ * Starts list.sh. `lines` are whole ones, their times in nanoseconds.
+ * @param script bootfiles/capture/list.sh
+ */
+export async function runList(
+  { ssh, script, root }: { ssh: Pick<Ssh, 'runScript'>; script: string; root: string },
+  { compress, mountpoints }: Pick<Probe, 'compress' | 'mountpoints'>,
+): Promise<RunningList> {
+  const running = await ssh.runScript(script, [root, compress ? 'zstd' : 'plain', ...mountpoints])
+  return { lines: wholeLines(running.stdout, compress ? [createZstdDecompress()] : []), running }
+}
+
 /** Sorts what list.sh prints. Its first line, `begin TIME`, and its last one, `end`, have no path and come first. */
-export async function sortList(file: string, source: Readable, folder: string): Promise<void> {
-  await sortInto(file, PATH_OF_LIST, listStream(source), folder)
+export async function sortList(file: string, { lines }: RunningList, folder: string): Promise<void> {
+  await sortInto(file, PATH_OF_LIST, lines, folder).catch((error) => {
+    throw damaged(error)
+  })
   const [first, second] = readLines(file)
   if (first === undefined || beginNs(first) === undefined)
     throw new WireError('file list: its beginning is missing')
@@ -37,11 +56,35 @@ export async function sortRows(file: string, manifest: string, folder: string): 
   })
 }
 
-/** Whole lines, with their times in nanoseconds. */
-export function listStream(source: Readable): Readable {
+function wholeLines(source: Readable, unpack: Transform[]): Readable {
+  const limit = limitLines()
+  pipeline([source, ...unpack, limit]).catch(() => {}) // is a fault of what is read from it
+  return limit
+}
+
+/** The lines one by one, `begin` and `end` among them. A lost connection is said as such, and not as a list that was cut. */
+export async function* eachLine({ lines, running }: RunningList): AsyncGenerator<string> {
+  let rest = ''
+  try {
+    for await (const chunk of lines) {
+      const whole = (rest + (chunk as Buffer).toString('latin1')).split('\n')
+      rest = whole.pop()!
+      yield* whole
+    }
+  } catch (error) {
+    await Promise.race([running.exit, sleep(1000)])
+    throw damaged(error as Error)
+  }
+}
+
+/** zlib's own faults: the golden client, or who speaks for it, sent something else. */
+const damaged = (error: NodeJS.ErrnoException): Error =>
+  /^Z(STD)?_/.test(error.code ?? '') ? new WireError(`file list: ${error.message}`) : error
+
+function limitLines(): Transform {
   let bytes = 0
   let rest = ''
-  const limit = new Transform({
+  return new Transform({
     transform(chunk: Buffer, _, done) {
       bytes += chunk.length
       if (bytes > MAX_LIST)
@@ -59,8 +102,6 @@ export function listStream(source: Readable): Readable {
       done(null, Buffer.from(inNanoseconds(rest), 'latin1'))
     },
   })
-  pipeline(source, limit).catch(() => {})
-  return limit
 }
 
 /** When a list was begun, by the clock of its machine; undefined when it does not say so. */

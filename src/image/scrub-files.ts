@@ -21,7 +21,6 @@ export type Scrubbed = {
 }
 
 type Needs = {
-  files: Iterable<NamedFile>
   /** Which of these files hold a line of that form, an extended regular expression. */
   inspect: Inspect
   rules: ScrubRules
@@ -35,36 +34,53 @@ export const MAX_INSPECTED = 64 << 20
 const SMALL = 1 << 20
 const MAX_LARGE = 512 << 20
 
-export async function scrubFiles(needs: Needs): Promise<Scrubbed> {
-  const { files, rules } = needs
+export async function scrubFiles({
+  files,
+  ...needs
+}: Needs & { files: Iterable<NamedFile> }): Promise<Scrubbed> {
+  const scrub = openScrub(needs)
+  for (const file of files) scrub.see(file)
+  return scrub.end()
+}
+
+/** To be shown all files one by one; of those that are nothing nothing is kept. `end` looks into those that may be something. */
+export function openScrub(needs: Needs) {
+  const { rules } = needs
   const classify = classifier(needs)
   const certain: Counts = new Map()
   const possible: Candidate[] = []
-  for (const { path, type, size = 0 } of files) {
+  function see({ path, type, size = 0 }: NamedFile) {
     const names = type === 'd' ? [] : classify({ path, type })
+    if (names.length === 0) return
     const isSure = (name: ScrubName) => contentOf(name) === undefined || isNamed(needs, name, path)
     for (const name of names.filter(isSure)) addFile(certain, name, path)
     const unsure = names.filter((name) => !isSure(name)).filter(isNews(names.filter(isSure)))
     if (unsure.length > 0) possible.push({ path, size, names: unsure })
   }
-  const { candidates, unread } = readable(possible)
-  const found = await inspectAll(needs, candidates)
-  // What another row of identities and secrets names already is no key in another place: that row says what is done.
-  const others = found.get('other-private-keys')
-  for (const [name, paths] of found)
-    if (name !== 'other-private-keys' && scrubFacts(name).kind !== 'data')
-      for (const path of paths) others?.delete(path)
-  for (const [name, paths] of found) for (const path of paths) addFile(certain, name, path)
 
-  function left(path: string, type: string): string | undefined {
-    const name = classify({ path, type }).find(
-      (each) =>
-        staysThere(each, rules[each]) &&
-        (contentOf(each) === undefined || isNamed(needs, each, path) || found.get(each)?.has(path) === true),
-    )
-    return name === undefined ? undefined : `scrub: ${name}:${rules[name]}`
+  async function end(): Promise<Scrubbed> {
+    const { candidates, unread } = readable(possible)
+    const found = await inspectAll(needs, candidates)
+    // What another row of identities and secrets names already is no key in another place: that row says what is done.
+    const others = found.get('other-private-keys')
+    for (const [name, paths] of found)
+      if (name !== 'other-private-keys' && scrubFacts(name).kind !== 'data')
+        for (const path of paths) others?.delete(path)
+    for (const [name, paths] of found) for (const path of paths) addFile(certain, name, path)
+
+    function left(path: string, type: string): string | undefined {
+      const name = classify({ path, type }).find(
+        (each) =>
+          staysThere(each, rules[each]) &&
+          (contentOf(each) === undefined ||
+            isNamed(needs, each, path) ||
+            found.get(each)?.has(path) === true),
+      )
+      return name === undefined ? undefined : `scrub: ${name}:${rules[name]}`
+    }
+    return { counts: certain, unread, left }
   }
-  return { counts: certain, unread, left }
+  return { see, end }
 }
 
 type Candidate = { path: string; size: number; names: ScrubName[] }

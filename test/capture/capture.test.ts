@@ -61,7 +61,7 @@ const capture = (more: Partial<CaptureNeeds> = {}, answer = {}) =>
 
 /** Lines of the tree as list.sh gives them, without what is local to a file system. */
 function listed(root: string): string[] {
-  const { stdout } = spawnSync('sh', ['-c', list], { input: `${root}\n/\n`, maxBuffer: 1 << 28 })
+  const { stdout } = spawnSync('sh', ['-c', list], { input: `${root}\nplain\n/\n`, maxBuffer: 1 << 28 })
   const lines = inNanoseconds(stdout.toString('latin1')).split('\n')
   expect(lines.splice(-2)).toEqual(['end', ''])
   expect(lines.shift()).toMatch(/^begin \d+\.\d{9}$/)
@@ -205,7 +205,7 @@ for (const [where, compress] of [
 }
 
 test('list.sh names what lies below a mount point by its whole path', () => {
-  const input = `${tree}\n/usr/share\n/var\n`
+  const input = `${tree}\nplain\n/usr/share\n/var\n`
   const { stdout } = spawnSync('sh', ['-c', list], { input })
   const paths = inNanoseconds(stdout.toString('latin1'))
     .split('\n')
@@ -301,8 +301,22 @@ describe('what goes wrong', () => {
   })
 
   test('a list cut short is noticed', async () => {
-    const cut = { ...scripts(), list: `${list.replace(/echo end\n$/, '')}` }
+    const cut = { ...scripts(), list: `${list.replace(/ {4}echo end\n/, '')}` }
     await expect(capture({ scripts: cut })).rejects.toThrow(/its end is missing/)
+  })
+
+  test.each([
+    ['that is not packed', 'zstd) list ;;', /is damaged.*file list: .*frame/s],
+    [
+      'whose packing was cut',
+      'zstd) list | zstd -1 -q -c | head -c 300 ;;',
+      /is damaged.*file list: .*end of file/s,
+    ],
+  ])('a list %s is noticed', async (_, instead, why) => {
+    const broken = list.replace('zstd) list | zstd -1 -q -c ;;', instead)
+    expect(broken).not.toBe(list)
+    await expect(capture({ scripts: { ...scripts(), list: broken } })).rejects.toThrow(why)
+    noTrace()
   })
 
   test('a missing kernel is named', async () => {

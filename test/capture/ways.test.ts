@@ -88,9 +88,12 @@ describe('faults name the node, and where it was looked for', () => {
   afterAll(() => sshd?.close())
 
   /** The same of a capture and of the look before it. */
-  async function fails(target: Partial<CaptureNeeds['target']>, probe?: string): Promise<string[]> {
+  async function fails(
+    target: Partial<CaptureNeeds['target']>,
+    replaced: Partial<CaptureNeeds['scripts']> = {},
+  ): Promise<string[]> {
     const needs = goldenNeeds({ sshd, tree, images }, 'fails')
-    const scripts = { ...needs.scripts, ...(probe !== undefined && { probe }) }
+    const scripts = { ...needs.scripts, ...replaced }
     const both = { ...needs, scripts, target: { ...needs.target, ...target } }
     const { privateKey, signal } = both
     const attempts = [
@@ -132,9 +135,18 @@ describe('faults name the node, and where it was looked for', () => {
     for (const said of await fails(await target())) expect(said).toMatch(expected)
   })
 
-  test('the connection is lost while a script runs', async () => {
-    for (const said of await fails({}, 'kill -9 $PPID; sleep 60\n'))
+  const lose = 'kill -9 $PPID; sleep 60\n'
+  test.each([
+    ['looks at the machine', { probe: lose }],
+    ['lists its files', { list: `echo begin 1.000000000 | zstd -q -c\n${lose}` }],
+  ])('the connection is lost while a script %s', async (_, scripts) => {
+    for (const said of await fails({}, scripts))
       expect(said).toMatch(/^golden: ssh connection lost \(127\.0\.0\.1:\d+: /)
+  })
+
+  test('what a script says of itself comes before what its list looks like', async () => {
+    const list = 'echo begin 1.000000000 | zstd -q -c; echo "sh: find: not found" >&2; exit 127\n'
+    for (const said of await fails({}, { list })) expect(said).toMatch(/^golden: .*find: not found/)
   })
 })
 
