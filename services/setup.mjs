@@ -32,8 +32,8 @@ const matrix = [
   ...['qemu-system-arm', 'qemu-efi-aarch64', 'qemu-system-ppc', 'dnsmasq-base', 'isc-dhcp-relay'],
   ...['tcpdump', 'cpio', 'kmod', 'gzip', 'procps', 'ipxe'],
 ]
-// Golden clients of several makes: an sshd to jump over, and what reads attributes.
-const golden = ['openssh-server', 'attr']
+// Golden clients of several makes, and a root tarball: an sshd to jump over, and what reads and writes attributes.
+const golden = ['openssh-server', 'attr', 'acl', 'libcap2-bin']
 const testPeers = [
   ...['busybox-static', 'shellcheck', 'grub-common', 'grub-pc-bin', 'grub-efi-amd64-bin'],
   ...[

@@ -1,5 +1,6 @@
 // A tree laid anew: what is there in the end of any layers, in few layers of ours that do not overlap, directories last.
-// Members are taken over byte for byte; only hard links are written anew, whose first name may have gone.
+// Members are taken over byte for byte; only the headers of hard links are written anew, whose first name may have gone, and
+// those of files whose ACLs no tar would restore as they stand there.
 import { UserError } from '../../src/fault.ts'
 import type { FileFacts, ListedFile, Stored } from '../../src/image/compare-line.ts'
 import { planLayers } from '../../src/image/layers.ts'
@@ -25,6 +26,11 @@ type Needs = {
 /** What is written of an entry: the member at `from`, or its headers alone as a further name of `linkTo`. */
 type Copy = { entry: TreeEntry; from: Pick<Span, 'layer' | 'offset'>; end?: number; linkTo?: string }
 
+/** Headers in the place of the member's own, which take up so many bytes. */
+type NewHeaders = { headers: Buffer; instead: number }
+/** By digest of attributes as they were, that of them as they are written. */
+type Attributes = Map<string, string>
+
 /** Layers, staged, and what their manifest says. */
 export async function relay(needs: Needs): Promise<{ layers: Layer[]; members: Member[] }> {
   const { stage, entries, missing, signal, progress } = needs
@@ -32,13 +38,14 @@ export async function relay(needs: Needs): Promise<{ layers: Layer[]; members: M
   const target = targetsOf(copies.map(({ entry }) => entry))
   const count = Math.max(0, ...target.values()) + 1
   const members: Member[] = []
+  const attributes: Attributes = new Map()
   const writers: LayerWriter[] = []
   try {
     while (writers.length < count) writers.push(await openLayerWriter(stage))
     const put = (entry: TreeEntry, layer: number) =>
       members.push({
         facts: entry.facts,
-        stored: { ...entry.stored, layer, offset: writers[layer]!.position() },
+        stored: { ...written(entry.stored, attributes), layer, offset: writers[layer]!.position() },
       })
     // First: what it lacks has no time of its own.
     const last = writers[count - 1]!
@@ -53,10 +60,11 @@ export async function relay(needs: Needs): Promise<{ layers: Layer[]; members: M
       const layer = target.get(entry.facts.path)!
       const parts: Buffer[] = []
       const isFolder = entry.facts.type === 'd'
+      const headers = await newHeaders(needs, copy, attributes)
       if (isFolder) folders.push({ entry, parts })
       else put(entry, layer)
       let bytes = 0
-      for await (const chunk of memberBytes(needs, copy)) {
+      for await (const chunk of memberBytes(needs, copy, headers)) {
         bytes += chunk.length
         if (isFolder) parts.push(Buffer.from(chunk))
         else await writers[layer]!.write(chunk)
@@ -107,23 +115,37 @@ function targetsOf(entries: readonly TreeEntry[]): Map<string, number> {
   )
 }
 
+/** None where they are taken over as they are. */
+async function newHeaders(
+  { readers }: Needs,
+  { entry, from, linkTo }: Copy,
+  attributes: Attributes,
+): Promise<NewHeaders | undefined> {
+  const { layer, offset, xattrs } = entry.stored
+  // Its first name has gone: this one takes the content over.
+  const isMoved = layer !== from.layer || offset !== from.offset
+  const isSame = linkTo === undefined && !isMoved
+  if (isSame && (xattrs === undefined || attributes.get(xattrs) === xattrs)) return undefined
+  const old = await readers[from.layer]!.readHeaders(from.offset)
+  const change = linkTo !== undefined ? { hardLinkTo: linkTo } : isMoved ? { path: entry.facts.path } : {}
+  const made = changeTarHeader(old, change)
+  if (xattrs !== undefined && made.xattrs !== undefined) attributes.set(xattrs, made.xattrs)
+  return isSame && made.xattrs === xattrs ? undefined : { headers: made.headers, instead: old.length }
+}
+
+function written(stored: Stored, attributes: Attributes): Stored {
+  const xattrs = stored.xattrs && attributes.get(stored.xattrs)
+  return xattrs === undefined ? stored : { ...stored, xattrs }
+}
+
 /** A piece is good until the next one. */
-async function* memberBytes({ readers }: Needs, { entry, from, end, linkTo }: Copy): AsyncGenerator<Buffer> {
-  const reader = readers[from.layer]!
-  const { path } = entry.facts
-  if (linkTo !== undefined) {
-    const headers = await reader.readHeaders(from.offset)
-    return yield changeTarHeader(headers, { hardLinkTo: linkTo })
-  }
-  const { layer, offset } = entry.stored
-  let at = from.offset
-  if (layer !== from.layer || offset !== from.offset) {
-    // Its first name has gone: this one takes the content over.
-    const headers = await reader.readHeaders(at)
-    yield changeTarHeader(headers, { path })
-    at += headers.length
-  }
-  yield* reader.between(at, end!)
+async function* memberBytes(
+  { readers }: Needs,
+  { from, end }: Copy,
+  made: NewHeaders | undefined,
+): AsyncGenerator<Buffer> {
+  if (made !== undefined) yield made.headers
+  if (end !== undefined) yield* readers[from.layer]!.between(from.offset + (made?.instead ?? 0), end)
 }
 
 /** As a capture has them: what is made in a folder changes its time, which its own entry sets afterwards. */

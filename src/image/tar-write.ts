@@ -3,7 +3,8 @@
 //   name 0,100 mode 100,8 uid 108,8 gid 116,8 size 124,12 mtime 136,12 chksum 148,8 typeflag 156,1 linkname 157,100
 //   magic 257,6 version 263,2 uname 265,32 gname 297,32 devmajor 329,8 devminor 337,8 prefix 345,155
 import { WireError } from '../fault.ts'
-import { BLOCK, parsePax } from './tar.ts'
+import { aclRecords } from './posix-acl.ts'
+import { BLOCK, parsePax, xattrDigest } from './tar.ts'
 
 export type NewMember = {
   path: string // one character a byte
@@ -35,18 +36,24 @@ export function renderTarHeader({ path, type, mode, size = 0, mtime = 0, pax }: 
   return Buffer.concat([renderPaxHeader(records, pax), block])
 }
 
+export type ChangedHeaders = { headers: Buffer; xattrs?: string } // as readTar tells it of them
+
 /** Two empty blocks end an archive. */
 export const tarEnd = (): Buffer => Buffer.alloc(2 * BLOCK)
 
 export const tarPadding = (size: number): Buffer => Buffer.alloc((BLOCK - (size % BLOCK)) % BLOCK)
 
 /**
- * The headers of a member (all that stands before its content) with another name or another link; everything else stays as
- * it was. Throws WireError when these are no headers of one member.
+ * The headers of a member (all that stands before its content) with another name or another link, and with ACLs that tar
+ * restores anywhere; everything else stays as it was. Throws WireError when these are no headers of one member.
  * @param change `hardLinkTo` makes it a name of that file, without content of its own
  */
-export function changeTarHeader(headers: Buffer, change: { path?: string; hardLinkTo?: string }): Buffer {
+export function changeTarHeader(
+  headers: Buffer,
+  change: { path?: string; hardLinkTo?: string },
+): ChangedHeaders {
   const { records, block } = readHeaders(headers)
+  for (const [key, text] of aclRecords(records)) records.set(key, text)
   if (change.path !== undefined) {
     if (records.has('GNU.sparse.name')) records.set('GNU.sparse.name', change.path)
     const inHeader = records.get('GNU.sparse.major') === undefined
@@ -66,7 +73,11 @@ export function changeTarHeader(headers: Buffer, change: { path?: string; hardLi
       records.delete(key)
   }
   sign(block)
-  return Buffer.concat([renderPaxHeader(records), block])
+  const xattrs = xattrDigest(records)
+  return {
+    headers: Buffer.concat([renderPaxHeader(records), block]),
+    ...(xattrs !== undefined && { xattrs }),
+  }
 }
 
 function readHeaders(headers: Buffer): { records: Map<string, string>; block: Buffer } {

@@ -277,7 +277,8 @@ export function nanoseconds(text: string): string {
 // What tar calls extended attributes, POSIX ACLs and SELinux labels.
 const attributeKey = /^(SCHILY\.xattr\.|SCHILY\.acl\.|RHT\.security\.)/
 
-function xattrDigest(pax: Pax): string | undefined {
+/** sha256 over those among these records; undefined without any. */
+export function xattrDigest(pax: ReadonlyMap<string, string>): string | undefined {
   const keys = [...pax.keys()].filter((key) => attributeKey.test(key)).sort()
   if (keys.length === 0) return undefined
   const hash = createHash('sha256')

@@ -12,6 +12,7 @@ import { diffVersions } from '../../services/images/diff.ts'
 import { exportImage } from '../../services/images/export.ts'
 import { importImage } from '../../services/images/import/import.ts'
 import { withOutlet } from '../../services/images/outlet.ts'
+import { squashVersion } from '../../services/images/squash.ts'
 import { type Images, openImages } from '../../services/images/store.ts'
 import { startWorkProgress } from '../../services/images/work-progress.ts'
 import type { ImageName } from '../../src/address.ts'
@@ -20,7 +21,7 @@ import { parsePreflight } from '../../src/image/preflight.ts'
 import { cutRow } from '../../src/image/rows.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import { makeTree, release } from '../capture/golden.ts'
-import { contents, listing, tarOf, unpack } from './layered.ts'
+import { contents, listing, tarFlags, tarOf, unpack } from './layered.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'sysclone-import-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
@@ -113,6 +114,34 @@ describe('a root tarball', () => {
     for (const path of ['sys', 'dev', 'run', 'boot/efi']) run('touch', '-d', '@0', join(same, path))
     expect(listing(out)).toBe(listing(same))
     expect(contents(out)).toBe(contents(same))
+  })
+
+  test('ACLs are those of the attributes, also where tar was not asked for them, or names are beside them', async () => {
+    run('cp', '-a', at('tree'), at('acl'))
+    mkdirSync(at('acl/srv/acl/folder'), { recursive: true })
+    writeFileSync(at('acl/srv/acl/file'), 'file')
+    run('setfacl', '-m', 'u:daemon:rw,g:567:r', at('acl/srv/acl/file'))
+    run('setfacl', '-d', '-m', 'u:daemon:rwx', at('acl/srv/acl/folder'))
+    run('ln', at('acl/srv/acl/file'), at('acl/srv/acl/again'))
+    const attributesAlone = tarFlags.filter((flag) => flag !== '--acls')
+    writeFileSync(at('attributes.tar'), run('tar', '-C', at('acl'), '-cf', '-', ...attributesAlone, '.'))
+    writeFileSync(at('names.tar'), tarOf(at('acl')))
+    expect(readFileSync(at('names.tar'), 'latin1')).toContain('user:daemon:rw-\n')
+    for (const source of ['attributes', 'names']) {
+      const version = await take(at(`${source}.tar`), source, { layout })
+      expect(await images.verify(version)).toEqual([])
+      unpack(images, version, at(`acl-${source}`))
+      expect(listing(at(`acl-${source}/srv/acl`))).toBe(listing(at('acl/srv/acl')))
+      const layers = version.layers.map(({ digest }) =>
+        run('zstd', '-dc', images.blobPath(digest)).toString('latin1'),
+      )
+      expect(layers.join('')).not.toContain('user:daemon:')
+      expect(layers.join('')).toContain('SCHILY.acl.access=user::rw-\nuser:1:rw-\n')
+      // The manifest tells of the attributes as they now are: what is made by reading the layers again says the same.
+      const signal = new AbortController().signal
+      const again = await squashVersion({ images, version, progress, signal, now: new Date() })
+      expect(await differences(version, again)).toEqual([])
+    }
   })
 
   test('obeys exclude= and scrub=, looks for secrets in files as a capture does, and says what it left out', async () => {

@@ -47,8 +47,12 @@ ssh: { identity: ${key} }
       ...(inside && { bridge: gate.bridge }),
     })
     await machine.powerOn('disk')
-    const from = inside ?? network.inside
-    /** Runs a script there as root; a script that fails is a fault. */
+    const ssh = await reach(make, ip, inside)
+    return { ssh, powerOff: machine.powerOff }
+  }
+
+  /** Waits for the sshd of a machine and gives what runs scripts there as root; a script that fails is a fault. */
+  async function reach(name: string, ip: string, from: Inside = network.inside) {
     const ssh = (text: string, ...args: string[]) =>
       race(
         must(from([...login(ip), 'sh', '-eu', '-s', '--', ...args]), {
@@ -57,14 +61,14 @@ ssh: { identity: ${key} }
         }),
         signal,
       )
-    await until(`${make} answers ssh`, wait, async () => {
+    await until(`${name} answers ssh`, wait, async () => {
       site.check()
       const { code } = await race(run(from([...login(ip), 'true']), { timeoutMs: 60_000 }), signal)
       return code === 0 ? true : undefined
     })
     // What still starts would change files while they are told.
     await ssh('systemctl is-system-running --wait || true')
-    return { ssh, powerOff: machine.powerOff }
+    return ssh
   }
   const login = (ip: string) => [
     ...['ssh', '-F', '/dev/null', '-i', key, '-o', 'BatchMode=yes', '-o', 'ConnectTimeout=10'],
@@ -108,5 +112,5 @@ ssh: { identity: ${key} }
     return readTold(told)
   }
 
-  return { ...site, startServer, built, boot, openGate, filesOf }
+  return { ...site, startServer, built, boot, reach, openGate, filesOf }
 }
