@@ -1,7 +1,7 @@
 // A tree laid anew: what is there in the end of any layers, in few layers of ours that do not overlap, directories last.
 // Members are taken over byte for byte; only the headers of hard links are written anew, whose first name may have gone, and
 // those of files whose ACLs no tar would restore as they stand there.
-import { UserError } from '../../src/fault.ts'
+import { UserError, WireError } from '../../src/fault.ts'
 import type { FileFacts, ListedFile, Stored } from '../../src/image/compare-line.ts'
 import { planLayers } from '../../src/image/layers.ts'
 import { changeTarHeader, renderTarHeader, tarEnd } from '../../src/image/tar-write.ts'
@@ -128,9 +128,18 @@ async function newHeaders(
   if (isSame && (xattrs === undefined || attributes.get(xattrs) === xattrs)) return undefined
   const old = await readers[from.layer]!.readHeaders(from.offset)
   const change = linkTo !== undefined ? { hardLinkTo: linkTo } : isMoved ? { path: entry.facts.path } : {}
-  const made = changeTarHeader(old, change)
+  const made = changedHeaders(old, change, entry.facts.path)
   if (xattrs !== undefined && made.xattrs !== undefined) attributes.set(xattrs, made.xattrs)
   return isSame && made.xattrs === xattrs ? undefined : { headers: made.headers, instead: old.length }
+}
+
+function changedHeaders(old: Buffer, change: Parameters<typeof changeTarHeader>[1], path: string) {
+  try {
+    return changeTarHeader(old, change)
+  } catch (error) {
+    if (error instanceof WireError) throw new WireError(`${error.message} (${path})`)
+    throw error
+  }
 }
 
 function written(stored: Stored, attributes: Attributes): Stored {

@@ -2,7 +2,7 @@
 //   SCHILY.xattr.system.posix_acl_access   version 4 = 2 | (tag 2 | permissions 2 | id 4)*, little endian
 //   SCHILY.acl.access                      user::rw-\nuser:1000:r--\ngroup::r--\nmask::r--\nother::r--\n
 // and the same of .default. An archive may have either or both. tar takes away what it set by the attribute when there is no
-// record, and a record with names of users where nobody has these names: numbers are of use everywhere.
+// record. A record with names that nobody has there is warned of and passed over: what the attribute gave stays.
 import { WireError } from '../fault.ts'
 
 const VERSION = 2
@@ -17,12 +17,13 @@ const tags = new Map([
   [0x20, { name: 'other', named: false }],
 ])
 
-/** The records that belong to the attributes among these, values as one character a byte. */
-export function aclRecords(records: ReadonlyMap<string, string>): [key: string, text: string][] {
+/** The records that these lack beside their attributes, in numbers; values as one character a byte. */
+export function missingAcls(records: ReadonlyMap<string, string>): [key: string, text: string][] {
   return ['access', 'default'].flatMap((which): [string, string][] => {
+    const key = `SCHILY.acl.${which}`
     const attribute = records.get(`SCHILY.xattr.system.posix_acl_${which}`)
-    const text = attribute === undefined ? '' : aclText(Buffer.from(attribute, 'latin1'))
-    return text === '' ? [] : [[`SCHILY.acl.${which}`, text]]
+    const text = attribute === undefined || records.has(key) ? '' : aclText(Buffer.from(attribute, 'latin1'))
+    return text === '' ? [] : [[key, text]]
   })
 }
 

@@ -3,7 +3,7 @@
 //   name 0,100 mode 100,8 uid 108,8 gid 116,8 size 124,12 mtime 136,12 chksum 148,8 typeflag 156,1 linkname 157,100
 //   magic 257,6 version 263,2 uname 265,32 gname 297,32 devmajor 329,8 devminor 337,8 prefix 345,155
 import { WireError } from '../fault.ts'
-import { aclRecords } from './posix-acl.ts'
+import { missingAcls } from './posix-acl.ts'
 import { BLOCK, parsePax, xattrDigest } from './tar.ts'
 
 export type NewMember = {
@@ -53,7 +53,7 @@ export function changeTarHeader(
   change: { path?: string; hardLinkTo?: string },
 ): ChangedHeaders {
   const { records, block } = readHeaders(headers)
-  for (const [key, text] of aclRecords(records)) records.set(key, text)
+  for (const [key, text] of missingAcls(records)) records.set(key, text)
   if (change.path !== undefined) {
     if (records.has('GNU.sparse.name')) records.set('GNU.sparse.name', change.path)
     const inHeader = records.get('GNU.sparse.major') === undefined

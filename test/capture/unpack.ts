@@ -19,7 +19,7 @@ const sh = (script: string, ...args: string[]) =>
   })
 
 // The ramdisk knows no user but root: what an ACL says by name must not hang on that.
-const rootAlone = { '/etc/passwd': 'root:x:0:0:root:/:/bin/sh\n', '/etc/group': 'root:x:0:\n' }
+export const rootAlone = { '/etc/passwd': 'root:x:0:0:root:/:/bin/sh\n', '/etc/group': 'root:x:0:\n' }
 
 /** As the ramdisk does it: each layer without what later ones replace, those with directories last. */
 export function unpack(store: Store, version: ImageVersion, into: string): string {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { WireError } from '../../src/fault.ts'
-import { aclRecords, aclText } from '../../src/image/posix-acl.ts'
+import { aclText, missingAcls } from '../../src/image/posix-acl.ts'
 
 const hex = (text: string) => Buffer.from(text.replaceAll(/\s/g, ''), 'hex')
 // What getfattr and getfacl -n said of files after the setfacl commands.
@@ -35,17 +35,11 @@ test.each(Object.entries(acls))(
   },
 )
 
-test('the numbers of the attribute count, not the names that an archive has beside them', () => {
+test('a record is made where there is only the attribute; one that is there stays as it is', () => {
   const { bytes, text } = acls['u:1234:rw,g:567:r']
-  const attribute = 'SCHILY.xattr.system.posix_acl_access'
-  const named = text.replace('1234', 'somebody')
-  expect(
-    aclRecords(
-      new Map([
-        ['SCHILY.acl.access', named],
-        [attribute, bytes.toString('latin1')],
-      ]),
-    ),
-  ).toEqual([['SCHILY.acl.access', text]])
-  expect(aclRecords(new Map([['SCHILY.acl.access', named]]))).toEqual([])
+  const attribute: [string, string] = ['SCHILY.xattr.system.posix_acl_access', bytes.toString('latin1')]
+  const named: [string, string] = ['SCHILY.acl.access', text.replace('1234', 'somebody')]
+  expect(missingAcls(new Map([attribute]))).toEqual([['SCHILY.acl.access', text]])
+  expect(missingAcls(new Map([named, attribute]))).toEqual([])
+  expect(missingAcls(new Map([named]))).toEqual([])
 })

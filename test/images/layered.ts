@@ -1,6 +1,7 @@
 // Versions made of real archives: GNU tar makes each layer of a folder, and what lies in them is indexed as at a capture.
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, mkdtempSync } from 'node:fs'
+import { join } from 'node:path'
 import { openLayerWriter } from '../../services/images/layer-writer.ts'
 import { renderManifest } from '../../services/images/manifest.ts'
 import type { Images } from '../../services/images/store.ts'
@@ -9,6 +10,8 @@ import type { LayerMember } from '../../src/image/archive-index.ts'
 import { indexArchive } from '../../src/image/archive-index.ts'
 import { growTree } from '../../src/image/tree.ts'
 import type { ImageVersion, Layer } from '../../src/image/version.ts'
+import { withFiles } from '../capture/golden.ts'
+import { rootAlone } from '../capture/unpack.ts'
 
 export const tarFlags =
   '--format=posix --pax-option=delete=atime --xattrs --xattrs-include=* --acls --sparse --numeric-owner'.split(
@@ -83,22 +86,12 @@ export async function publishLayers(
 /** Unpacks a version whose layers do not overlap as the installer does: one after the other, with GNU tar. */
 export function unpack(images: Images, version: ImageVersion, into: string) {
   mkdirSync(into, { recursive: true })
+  const inside = withFiles(mkdtempSync(join(into, '../as-ramdisk-')), rootAlone)
   for (const { digest } of version.layers) {
     const plain = execFileSync('zstd', ['-d', '-c', images.blobPath(digest)], { maxBuffer: 1 << 28 })
-    const argv = [
-      '-x',
-      '-p',
-      '-f',
-      '-',
-      '-C',
-      into,
-      '--same-owner',
-      '--numeric-owner',
-      '--xattrs',
-      '--xattrs-include=*',
-      '--acls',
-    ]
-    const { status, stderr } = spawnSync('tar', argv, { input: plain })
+    const words = '-x -p -f - --same-owner --numeric-owner --xattrs --xattrs-include=* --acls'.split(' ')
+    const [command, ...argv] = [...inside, 'tar', ...words, '-C', into]
+    const { status, stderr } = spawnSync(command!, argv, { input: plain })
     if (status !== 0) throw new Error(String(stderr))
   }
 }
