@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { BlobRef } from '../../src/image/version.ts'
+import { isAlive } from '../store/alive.ts'
 import { openBlobFile } from '../store/blob-file.ts'
 
 export type StagedBlob = BlobRef & { path: string }
@@ -122,14 +123,4 @@ export async function removeLeftovers(imagesDir: string): Promise<string[]> {
   )
   for (const { folder } of dead) await rm(folder, { recursive: true, force: true })
   return dead.map(({ name }) => name)
-}
-
-function isAlive(pid: number): boolean {
-  if (!(pid > 0)) return false
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
-  }
 }

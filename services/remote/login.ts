@@ -78,18 +78,21 @@ type Role = 'host' | 'jump host'
 
 async function logInTo(
   host: SshHost,
-  { privateKey, timeoutMs }: SshTarget,
+  { privateKey, timeoutMs, jump }: SshTarget,
   role: Role,
   by: Pick<ConnectConfig, 'sock'> = {},
 ): Promise<{ client: Client; key: Buffer }> {
   const client = new Client()
   let seen: string | undefined
   let presented = Buffer.alloc(0)
+  // The key of the jump host is not kept before all is well: it has to be said again.
+  const before = role === 'host' && jump?.hostKey ? `${keyWords['jump host'].option} ${jump.hostKey} ` : ''
+  const fault = (error: Error) => connectFault(host, role, seen, error, before)
   await new Promise<void>((resolve, reject) => {
     client
       .once('ready', resolve)
-      .once('error', (error) => reject(connectFault(host, role, seen, error)))
-      .once('close', () => reject(connectFault(host, role, seen, new Error('connection closed'))))
+      .once('error', (error) => reject(fault(error)))
+      .once('close', () => reject(fault(new Error('connection closed'))))
     client.connect({
       host: host.host,
       port: host.port,
@@ -136,7 +139,13 @@ const keyWords = {
   'jump host': { option: '--accept-jump-hostkey', attribute: 'sshjumphostkey' },
 }
 
-function connectFault(host: SshHost, role: Role, seen: string | undefined, error: Error): UserError {
+function connectFault(
+  host: SshHost,
+  role: Role,
+  seen: string | undefined,
+  error: Error,
+  before: string, // options that go with the one that accepts the key
+): UserError {
   const object = `${host.host}:${host.port}`
   const { option, attribute } = keyWords[role]
   const key = role === 'host' ? 'ssh host key' : 'ssh host key of the jump host'
@@ -144,7 +153,7 @@ function connectFault(host: SshHost, role: Role, seen: string | undefined, error
     return new UserError(`${key} is not known yet`, {
       object,
       what: `it presents ${seen}`,
-      allowed: `compare it with ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there, then ${option} ${seen}`,
+      allowed: `compare it with ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there, then ${before}${option} ${seen}`,
     })
   if (seen !== undefined && seen !== host.hostKey)
     return new UserError(`${key} is not the known one`, {

@@ -3,7 +3,7 @@
 // not there or does not get through, ssh2 carries that too.
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { createWriteStream } from 'node:fs'
-import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises'
+import { lstat, mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
@@ -11,6 +11,7 @@ import { pipeline } from 'node:stream/promises'
 import { promisify } from 'node:util'
 import { UserError } from '../../src/fault.ts'
 import { HOST, renderKnownHosts, renderSshConfig } from '../../src/ssh-config.ts'
+import { isAlive } from '../store/alive.ts'
 import { startAgent } from './agent.ts'
 import type { SshTarget } from './login.ts'
 import { afterMark, MARK, startOf } from './shell.ts'
@@ -147,14 +148,29 @@ export function openBulk(ssh: Ssh, target: SshTarget, note: (text: string) => vo
 }
 
 /** Nobody else may enter it. A full disk is not that of the image store: it has an error of its own. */
-const makeFolder = (): Promise<string> =>
-  mkdtemp(join(tmpdir(), 'sysclone-ssh-')).catch((error: Error) => {
+async function makeFolder(): Promise<string> {
+  await removeLeft()
+  return mkdtemp(join(tmpdir(), `${FOLDER}${process.pid}-`)).catch((error: Error) => {
     throw new UserError('no folder for the connection can be made', {
       what: error.message,
       allowed: `a folder that can be written to; ${tmpdir()} is used, or TMPDIR`,
       status: 507,
     })
   })
+}
+const FOLDER = 'sysclone-ssh-' // and the process that it is of
+
+/** What killed jobs have left there; nothing of another user's, who could make us remove what is elsewhere. */
+async function removeLeft() {
+  for (const name of await readdir(tmpdir()).catch(() => [])) {
+    const pid = name.startsWith(FOLDER) && /^(\d+)-/.exec(name.slice(FOLDER.length))?.[1]
+    if (!pid || isAlive(Number(pid))) continue
+    const path = join(tmpdir(), name)
+    const found = await lstat(path).catch(() => undefined)
+    if (found?.isDirectory() && found.uid === process.getuid!())
+      await rm(path, { recursive: true, force: true })
+  }
+}
 
 /** A named pipe that we hold open ourselves: who opens an end of it need not wait, and it does not end too early. */
 async function openPipe(path: string) {

@@ -3,7 +3,10 @@ import { execFile, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
   chmodSync,
+  chownSync,
   createReadStream,
+  existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -294,4 +297,27 @@ describe('the agent', () => {
     cut.destroy()
     agent.close()
   })
+})
+
+test('what a killed job left is removed by the next one; what runs, or is of somebody else, stays', async () => {
+  const { pid } = spawn('true').once('error', () => {})
+  await vi.waitFor(() => expect(() => process.kill(pid!, 0)).toThrow())
+  const folder = (name: string) => {
+    const path = join(tmpdir(), name)
+    mkdirSync(path)
+    writeFileSync(join(path, 'known_hosts'), '')
+    return path
+  }
+  const dead = folder(`sysclone-ssh-${pid}-left`)
+  const others = [folder(`sysclone-ssh-${process.pid}-runs`), folder(`sysclone-ssh-${pid}-strange`)]
+  others.push(folder('sysclone-ssh-config'))
+  chownSync(others[1]!, 65_534, 65_534)
+  const { bulk, close } = await opened()
+  await run(bulk, 'true\n')
+  await close()
+  expect(existsSync(dead)).toBe(false)
+  for (const path of others) {
+    expect(existsSync(path), path).toBe(true)
+    rmSync(path, { recursive: true })
+  }
 })

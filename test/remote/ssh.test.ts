@@ -240,7 +240,7 @@ describe('over a jump host', () => {
     [
       "the golden client's key is checked all the same",
       () => ({ ...by(), hostKey: undefined }),
-      /ssh host key is not known yet.*--accept-hostkey SHA256:/,
+      /ssh host key is not known yet.*then --accept-jump-hostkey SHA256:[^ ]+ --accept-hostkey SHA256:/,
     ],
     [
       'it says that the golden client does not answer',
