@@ -115,10 +115,14 @@ const build: ImportNeeds['build'] = {
   netboot: ({ lines, system, ...needs }) =>
     netbootFiles({
       ...needs,
-      rows: () => lines.map(cutRow),
+      rows: () => rowsOf(lines),
       probe: { ...system, loadedModules: [] },
       base: undefined,
     }),
+}
+
+function* rowsOf(lines: Iterable<string>) {
+  for (const line of lines) yield cutRow(line)
 }
 
 /** All versions, or those that are named; the records of some may be damaged. */

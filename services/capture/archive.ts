@@ -46,7 +46,7 @@ export async function archiveAll(needs: ArchiveNeeds): Promise<Archived> {
   function take(captured: CapturedLayer[]): string[] {
     layers.push(...captured)
     const gone = captured.flatMap((layer) => layer.vanished.map(({ path }) => path))
-    vanished.push(...gone)
+    for (const path of gone) vanished.push(path)
     marks = goneBefore(gone, needs, vanished.length)
     return captured.flatMap((layer) => linesToRepeat(layer, comparison.groupOf))
   }

@@ -2,6 +2,7 @@
 import type { Step } from '../../src/boot/record.ts'
 import { type Difference, describePacket, type Field } from '../../src/dhcp/describe.ts'
 import { sizeText } from '../../src/timeline.ts'
+import { widest } from './table.ts'
 
 /** A dry run as the API shows it: bytes as base64. */
 export type RunShown = {
@@ -37,7 +38,12 @@ export type Explained = {
 
 /** Columns as wide as what is in them; the last is as it is. */
 export function columns(rows: string[][]): string[] {
-  const widths = rows[0]!.map((_, i) => Math.min(48, Math.max(...rows.map((row) => row[i]!.length))))
+  const widths = rows[0]!.map((_, i) =>
+    Math.min(
+      48,
+      widest(rows, (row) => row[i]!.length),
+    ),
+  )
   return rows.map((row) =>
     row
       .map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i]!)))

@@ -14,7 +14,7 @@ export function tableOf(
 ): string[] {
   if (rows.length === 0) return []
   const all = head.length > 0 ? [head, ...rows] : rows
-  const natural = all[0]!.map((_, column) => Math.max(...all.map((row) => widthOf(row[column] ?? ''))))
+  const natural = all[0]!.map((_, column) => widest(all, (row) => widthOf(row[column] ?? '')))
   const widths = isTty ? fitted(natural, columns) : natural
   return all.map((row) =>
     row
@@ -24,14 +24,18 @@ export function tableOf(
   )
 }
 
+/** Of rows of any number: as arguments of one function a hundred thousand are too many. */
+export const widest = <T>(rows: readonly T[], widthIn: (row: T) => number): number =>
+  rows.reduce((most, row) => Math.max(most, widthIn(row)), 0)
+
 /** Takes from the widest column, a character at a time, until all fit or none can give more. */
 function fitted(natural: readonly number[], columns: number): number[] {
   const widths = [...natural]
   let over = widths.reduce((sum, width) => sum + width + GAP.length, -GAP.length) - columns
   for (; over > 0; over--) {
-    const widest = widths.indexOf(Math.max(...widths))
-    if (widths[widest]! <= LEAST) break
-    widths[widest]! -= 1
+    const most = widths.indexOf(Math.max(...widths))
+    if (widths[most]! <= LEAST) break
+    widths[most]! -= 1
   }
   return widths
 }

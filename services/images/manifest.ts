@@ -1,8 +1,8 @@
 // The file manifest of a version as a blob: one line a path (src/image/compare-line.ts), zstd.
 import { createReadStream } from 'node:fs'
+import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { promisify } from 'node:util'
-import { constants, createZstdDecompress, zstdCompress } from 'node:zlib'
+import { constants, createZstdCompress, createZstdDecompress } from 'node:zlib'
 import { UserError } from '../../src/fault.ts'
 import type { FileFacts, Stored } from '../../src/image/compare-line.ts'
 import { parseManifestLine, renderCompareLine, renderManifestLine } from '../../src/image/compare-line.ts'
@@ -11,7 +11,7 @@ import type { ImageVersion } from '../../src/image/version.ts'
 import { versionName } from '../../src/image/version.ts'
 import type { Images } from './store.ts'
 
-const compress = promisify(zstdCompress)
+const PIECE = 10_000 // lines
 
 /** Calls `line` with each of them; paths in it are one character a byte. Throws UserError when the blob is damaged. */
 export async function readManifest(
@@ -79,10 +79,17 @@ export async function checkManifest(
 }
 
 /** The blob's content, sorted as the manifest of a capture is. */
-export async function renderManifest(
+export function renderManifest(
   members: readonly { facts: FileFacts; stored: Stored }[],
-): Promise<Buffer> {
+): AsyncIterable<Buffer> {
   const lines = members.map(({ facts, stored }) => `${renderManifestLine(facts, stored)}\n`).sort()
+  // No string, and no buffer, is as long as the lines of many millions of files.
+  function* pieces() {
+    for (let at = 0; at < lines.length; at += PIECE)
+      yield Buffer.from(lines.slice(at, at + PIECE).join(''), 'latin1')
+  }
   const params = { [constants.ZSTD_c_compressionLevel]: 3, [constants.ZSTD_c_checksumFlag]: 1 }
-  return compress(Buffer.from(lines.join(''), 'latin1'), { params })
+  const zstd = createZstdCompress({ params })
+  pipeline(Readable.from(pieces()), zstd).catch(() => {}) // is a fault of what is read from it
+  return zstd
 }

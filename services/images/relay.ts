@@ -35,8 +35,7 @@ type Attributes = Map<string, string>
 export async function relay(needs: Needs): Promise<{ layers: Layer[]; members: Member[] }> {
   const { stage, entries, missing, signal, progress } = needs
   const copies = copiesOf(entries)
-  const target = targetsOf(copies.map(({ entry }) => entry))
-  const count = Math.max(0, ...target.values()) + 1
+  const { target, count } = targetsOf(copies.map(({ entry }) => entry))
   const members: Member[] = []
   const attributes: Attributes = new Map()
   const writers: LayerWriter[] = []
@@ -97,8 +96,8 @@ function copiesOf(entries: readonly TreeEntry[]): Copy[] {
     .sort((a, b) => a.from.layer - b.from.layer || a.from.offset - b.from.offset)
 }
 
-/** By path, the number of the layer that it goes into; directories into the last. */
-function targetsOf(entries: readonly TreeEntry[]): Map<string, number> {
+/** By path, the number of the layer that it goes into; directories go into the last of `count`. */
+function targetsOf(entries: readonly TreeEntry[]): { target: Map<string, number>; count: number } {
   const names = new Map<string, number>()
   const keyOf = ({ content }: TreeEntry) => `${content.layer} ${content.offset}`
   for (const entry of entries) names.set(keyOf(entry), (names.get(keyOf(entry)) ?? 0) + 1)
@@ -110,9 +109,12 @@ function targetsOf(entries: readonly TreeEntry[]): Map<string, number> {
       links: names.get(keyOf(entry))!,
     }),
   )
-  return new Map(
-    planLayers(files).flatMap((layer, i) => layer.map(({ path }): [string, number] => [path, i])),
-  )
+  const plans = planLayers(files)
+  const target = new Map<string, number>()
+  plans.forEach((plan, i) => {
+    for (const { path } of plan) target.set(path, i)
+  })
+  return { target, count: Math.max(1, plans.findLastIndex((plan) => plan.length > 0) + 1) }
 }
 
 /** None where they are taken over as they are. */

@@ -22,7 +22,7 @@ export async function squashVersion(needs: Needs): Promise<ImageVersion> {
   try {
     const { layers, members } = await layAnew(stage, readers, needs)
     progress.phase('publish', 98)
-    const manifest = await stage.writeBlob([await renderManifest(members)])
+    const manifest = await stage.writeBlob(renderManifest(members))
     const { name, version: number, digest: _, tarBytes: __, place: ___, base: ____, ...content } = version
     return await images.publish(stage, name, {
       ...content,

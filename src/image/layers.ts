@@ -58,8 +58,8 @@ function cut(files: ListedFile[]): Unit[] {
   for (let tree = open.pop(); tree !== undefined; tree = open.pop()) {
     if (tree.weight <= limit) units.push({ weight: tree.weight, files: everyFile(tree) })
     else {
-      units.push(...tree.files.map((file) => ({ weight: cost(file), files: [file] })))
-      open.push(...tree.children.values())
+      for (const file of tree.files) units.push({ weight: cost(file), files: [file] })
+      for (const child of tree.children.values()) open.push(child)
     }
   }
   return units
@@ -82,7 +82,7 @@ function everyFile(tree: Tree): ListedFile[] {
   const open = [tree]
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
     for (const file of next.files) files.push(file)
-    open.push(...next.children.values())
+    for (const child of next.children.values()) open.push(child)
   }
   return files
 }

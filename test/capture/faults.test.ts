@@ -292,7 +292,7 @@ test('the same of an import', { timeout: 60_000 }, async () => {
         netboot: ({ lines, system, ...more }) =>
           netbootFiles({
             ...more,
-            rows: () => lines.map(cutRow),
+            rows: () => Array.from(lines, cutRow),
             probe: { ...system, loadedModules: [] },
             base: undefined,
           }),

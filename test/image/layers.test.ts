@@ -84,6 +84,14 @@ describe('layers', () => {
     expect(() => planLayers([directory('srv/.wh..wh..opq')])).toThrow(/\.wh\.\.wh\.\.opq/)
     expect(planLayers([file('srv/x.wh.data')])).toHaveLength(2)
   })
+
+  test('a folder of 300,000 files, and one of as many folders', () => {
+    const many = Array.from({ length: 300_000 }, (_, i) => i)
+    const files = planLayers(many.map((i) => file(`var/mail/${i}`)))
+    expect(files.map((layer) => layer.length)).toEqual([100_000, 100_000, 100_000, 0])
+    const folders = planLayers(many.map((i) => file(`var/${i}/x`)))
+    expect(folders.flat()).toHaveLength(300_000)
+  })
 })
 
 const rows: [string, ListedFile['type'], boolean][] = [

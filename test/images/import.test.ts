@@ -45,7 +45,7 @@ const build: Parameters<typeof importImage>[0]['build'] = {
   netboot: ({ lines, system, ...needs }) =>
     netbootFiles({
       ...needs,
-      rows: () => lines.map(cutRow),
+      rows: () => Array.from(lines, cutRow),
       probe: { ...system, loadedModules: [] },
       base: undefined,
     }),

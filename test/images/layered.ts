@@ -2,6 +2,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
 import { openLayerWriter } from '../../services/images/layer-writer.ts'
 import { renderManifest } from '../../services/images/manifest.ts'
 import type { Images } from '../../services/images/store.ts'
@@ -70,7 +71,7 @@ export async function publishLayers(
     kernelRelease: '6.1.0-1-amd64',
     kernel: await ref(Buffer.from('kernel')),
     modules: await ref(Buffer.from('modules')),
-    manifest: await ref(await renderManifest(tree.entries())),
+    manifest: await ref(await buffer(renderManifest(tree.entries()))),
     layers,
     layout: {
       fstab: '',

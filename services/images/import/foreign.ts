@@ -125,7 +125,7 @@ async function publishTree(
     progress.phase('kernel', 90)
     const facts = await systemOf(work, { laid, readers, layout, archName })
     progress.phase('publish', 98)
-    const manifest = await stage.writeBlob([await renderManifest(laid.members)])
+    const manifest = await stage.writeBlob(renderManifest(laid.members))
     return await images.publish(stage, image, {
       createdAt: now.toISOString(),
       firmware: layout.firmware,

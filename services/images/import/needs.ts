@@ -15,7 +15,7 @@ type Build = {
   netboot(needs: {
     stage: Stage
     images: Images
-    lines: readonly string[]
+    lines: Iterable<string> // more than once
     layerPaths: string[]
     system: Pick<ImageVersion, 'arch' | 'os' | 'kernelRelease' | 'layout'> & { kernelPath: string }
   }): Promise<Netboot>

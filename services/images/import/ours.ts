@@ -125,7 +125,7 @@ async function completed(json: any, needs: Completion): Promise<Buffer> {
   const laid = entries.map(({ facts, stored }): Member => ({ facts, stored }))
   const { netbootKey: _, ...netboot } = await netbootOf(needs, laid)
   for (const [name, ref] of Object.entries(netboot)) annotations[`sysclone.${name}`] ??= refText(ref)
-  annotations['sysclone.manifest'] ??= refText(await stage.writeBlob([await renderManifest(laid)]))
+  annotations['sysclone.manifest'] ??= refText(await stage.writeBlob(renderManifest(laid)))
   for (const [i, text] of supersededOf(members, entries).entries()) {
     delete annotations[`sysclone.superseded.${i}`]
     if (text !== '')

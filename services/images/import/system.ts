@@ -39,7 +39,7 @@ export async function systemOf(work: Work, { laid, readers, layout, archName }: 
   const layerPaths = laid.layers.map(({ digest }) => stage.blobs.find((blob) => blob.digest === digest)!.path)
   const system = { arch, os, kernelRelease, layout: layout.layout }
   return {
-    ...(await netbootBlobs(work, { laid: laid.members, readers, layerPaths, system })),
+    ...(await netbootBlobs(work, { laid: laid.members, readers, layerPaths, system, files })),
     source: /^[\w.-]{1,64}$/.test(from ?? '')
       ? from!
       : source.slice(source.lastIndexOf('/') + 1).slice(0, 64),
@@ -59,15 +59,16 @@ type Bootable = {
   readers: readonly LayerReader[]
   layerPaths: string[]
   system: Pick<ImageVersion, 'arch' | 'os' | 'kernelRelease' | 'layout'>
+  files?: SystemFiles // opened before
 }
 
 /** Kernel and modules, and what else loaders fetch. Throws UserError when there is no kernel of that release. */
 export async function netbootBlobs(
   { build, stage, images }: Work,
-  { laid, readers, layerPaths, system }: Bootable,
+  { laid, readers, layerPaths, system, ...opened }: Bootable,
 ) {
   const lines = linesOf(laid)
-  const files = build.open(lines, readers)
+  const files = opened.files ?? build.open(lines, readers)
   const places = kernelPlaces(system.kernelRelease)
   for (const kernelPath of places)
     if (await files.read(kernelPath))
@@ -78,8 +79,12 @@ export async function netbootBlobs(
   })
 }
 
-const linesOf = (members: readonly Member[]): string[] =>
-  members.map(({ facts, stored }) => renderManifestLine(facts, stored))
+/** Made anew each time that they are asked for: as texts they take more room than as members. */
+const linesOf = (members: readonly Member[]): Iterable<string> => ({
+  *[Symbol.iterator]() {
+    for (const { facts, stored } of members) yield renderManifestLine(facts, stored)
+  },
+})
 
 async function archOf(files: SystemFiles, archName: string | undefined): Promise<Arch> {
   for (const place of programPlaces) {
