@@ -61,18 +61,23 @@ export async function assemble({ stage, comparison, candidates, blobPath }: Need
   }
 
   const numbers = candidates.map((candidate) => wanted.indexOf(candidate))
-  const rows = writeLines(join(folder, 'rows'))
-  for (const { line, layer } of readRows(merged.path))
-    rows.add(numbers[layer] === layer ? line : inLayer(line, numbers[layer]!))
-  rows.end()
-  const manifest = await writeManifest(stage, rows.path, folder)
+  const rows = isWanted.every(Boolean) ? merged.path : renumbered(merged.path, numbers, folder)
+  const manifest = await writeManifest(stage, rows, folder)
   return {
     layers,
     layerPaths: wanted.map(({ path }) => path),
     manifest,
-    rows: rows.path,
-    entries: rows.count(),
+    rows,
+    entries: merged.count(),
   }
+}
+
+function renumbered(rows: string, numbers: readonly number[], folder: string): string {
+  const writer = writeLines(join(folder, 'rows'))
+  for (const { line, layer } of readRows(rows))
+    writer.add(numbers[layer] === layer ? line : inLayer(line, numbers[layer]!))
+  writer.end()
+  return writer.path
 }
 
 /** The list of members that do not count grows with each version. */

@@ -2,11 +2,13 @@
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { unpackError } from '../../src/fault.ts'
-import type { FromThread, LayerOrder } from './layer-thread.ts'
+import type { ArchiveSource, FromThread, LayerOrder, ToThread } from './layer-thread.ts'
 import type { Moved } from './layer-write.ts'
 
 type Closed = Extract<FromThread, { closed: unknown }>['closed']
 export type LayerApart = {
+  /** To be said once; the thread is made ready before it knows what to read. */
+  read(source: ArchiveSource): void
   /** Resolves when all that the pipe gave is written. Throws what the thread threw. */
   written(): Promise<void>
   /** Makes it count. Throws WireError when the archive is not whole. */
@@ -35,10 +37,12 @@ export function makeLayerApart(order: LayerOrder, { reads, progress }: Heard): L
   })
   thread.on('error', fail)
   thread.on('exit', (code) => fail(new Error(`the thread of a layer ended with ${code}`)))
+  const tell = (message: ToThread) => thread.postMessage(message)
   return {
+    read: ({ pipe, mark }) => tell({ read: { pipe, mark } }),
     written: () => written.promise,
     close() {
-      thread.postMessage('close')
+      tell({ close: true })
       return closed.promise
     },
     async stop() {

@@ -14,8 +14,6 @@ import type { Moved } from './layer-write.ts'
 import { whiteoutFrames, writeLayer } from './layer-write.ts'
 
 export type LayerOrder = {
-  pipe: string // where the archive comes from
-  mark?: string | undefined // what ends all that comes before it
   path: string // of the blob's file, which is made
   list: string // file: lines of the list, in the order of the archive
   rows: string // where its rows are written: see indexLayer
@@ -25,7 +23,10 @@ export type LayerOrder = {
   whiteouts: string[] // files of paths
 }
 
-/** What the thread says; between `written` and the rest it waits for any message, which makes the layer count. */
+/** Where the archive comes from: a named pipe, and what ends all that comes before it. */
+export type ArchiveSource = { pipe: string; mark?: string | undefined }
+/** What the thread is told, in this order. `close` makes the layer count. */
+export type ToThread = { read: ArchiveSource } | { close: true }
 export type FromThread =
   | { reads: true } // the pipe
   | { moved: Moved }
@@ -43,17 +44,20 @@ make(workerData as LayerOrder)
   .catch((error) => say({ failed: packError(error) }))
   .finally(() => port.close())
 
-async function make({ path, list, rows, number, freshNs, compress, whiteouts, ...source }: LayerOrder) {
-  const mayClose = new Promise((resolve) => {
-    port.once('message', resolve)
+async function make({ path, list, rows, number, freshNs, compress, whiteouts }: LayerOrder) {
+  const [begins, mayClose] = [Promise.withResolvers<ArchiveSource>(), Promise.withResolvers<void>()]
+  port.on('message', (message: ToThread) => {
+    if ('read' in message) begins.resolve(message.read)
+    else mayClose.resolve()
   })
+  const source = await begins.promise
   const blob = await openBlobFile(path)
   try {
     const index = indexLayer({ layer: number, listed: readList(list), rows, freshNs })
     const frames = (compress ? receivedFrames : madeFrames)(pieces(source))
     await writeLayer({ blob, index, progress: (moved) => say({ moved }) }, whiteoutFrames(whiteouts), frames)
     say({ written: true })
-    await mayClose
+    await mayClose.promise
     const found = index.end()
     say({ closed: { found, blob: await blob.end(), rows: index.rows } })
   } finally {
@@ -62,7 +66,7 @@ async function make({ path, list, rows, number, freshNs, compress, whiteouts, ..
 }
 
 /** A piece is good until the next one. It waits in the system: what is being unpacked goes on meanwhile. */
-async function* pieces({ pipe, mark }: Pick<LayerOrder, 'pipe' | 'mark'>): AsyncGenerator<Buffer> {
+async function* pieces({ pipe, mark }: ArchiveSource): AsyncGenerator<Buffer> {
   const buffer = Buffer.allocUnsafe(PIECE)
   const file = openSync(pipe, 'r')
   say({ reads: true })

@@ -51,18 +51,20 @@ export async function captureLayer(needs: LayerNeeds): Promise<CapturedLayer> {
   const path = stage.newPath()
   const list = `${path}.list`
   renameSync(needs.list, list)
-  const running = await bulk.run({
-    script,
-    lines: [root, compress ? 'zstd' : 'plain'],
-    input: () => Readable.from(namesOf(list)),
-    bytes: needs.bytes,
-  })
-  const { pipe, mark } = running
+  let running: BulkRun | undefined
+  // The thread starts while the login is made.
   const apart = makeLayerApart(
-    { pipe, mark, path, list, rows: `${path}.rows`, number, freshNs, compress, whiteouts },
-    { reads: running.handOver, progress: needs.progress },
+    { path, list, rows: `${path}.rows`, number, freshNs, compress, whiteouts },
+    { reads: () => void running?.handOver(), progress: needs.progress },
   )
   try {
+    running = await bulk.run({
+      script,
+      lines: [root, compress ? 'zstd' : 'plain'],
+      input: () => Readable.from(namesOf(list)),
+      bytes: needs.bytes,
+    })
+    apart.read(running)
     const said = collect(running.stderr, MAX_STDERR)
     await apart.written().catch(preferLoss(running))
     const [exit, stderr] = [await running.exit, await said]
@@ -82,7 +84,7 @@ export async function captureLayer(needs: LayerNeeds): Promise<CapturedLayer> {
       vanished: skipped,
     }
   } finally {
-    await running.handOver()
+    await running?.handOver()
     await apart.stop()
   }
 }
