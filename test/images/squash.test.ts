@@ -18,7 +18,9 @@ import { diffVersions } from '../../services/images/diff.ts'
 import { squashVersion } from '../../services/images/squash.ts'
 import { type Images, openImages } from '../../services/images/store.ts'
 import { startWorkProgress } from '../../services/images/work-progress.ts'
+import type { ImageName } from '../../src/address.ts'
 import { parseManifestLine } from '../../src/image/compare-line.ts'
+import { renderTarHeader, tarEnd } from '../../src/image/tar-write.ts'
 import type { ImageVersion } from '../../src/image/version.ts'
 import { contents, listing, publishLayers, tarFlags, tarOf, unpack } from './layered.ts'
 
@@ -156,4 +158,17 @@ describe('squashed', () => {
     writeFileSync(path, bytes)
     await expect(squash(damaged)).rejects.toThrow(/damaged|zstd|checksum|Corrupt/i)
   })
+})
+
+test('a tree of more files than a function takes arguments', async () => {
+  const one = renderTarHeader({ path: 'srv', type: 'directory', mode: 0o755 })
+  const files = Array.from({ length: 130_000 }, (_, i) =>
+    renderTarHeader({ path: `srv/${i}`, type: 'file', mode: 0o644 }),
+  )
+  const version = await publishLayers(images, [Buffer.concat([one, ...files, tarEnd()])], {
+    name: 'many' as ImageName,
+  })
+  const few = await squash(version)
+  expect(few.layers.reduce((sum, layer) => sum + layer.entryCount, 0)).toBe(130_001)
+  expect(manifestOf(few).map(({ path }) => path)).toHaveLength(130_001)
 })
