@@ -1,7 +1,6 @@
 // imgcapture: one running machine becomes the next version of an image. Nothing is installed or changed there; three
 // scripts say what it is, list its files, and archive what has changed since the version before.
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { ImageName } from '../../src/address.ts'
 import { isDiskFull, UserError, WireError } from '../../src/fault.ts'
 import { bytewise, unescapePath } from '../../src/image/compare-line.ts'
@@ -34,7 +33,7 @@ import { type Hold, holdStill } from './hold.ts'
 import { inspectThere } from './inspect.ts'
 import { beginOf, readList, runList, sortList } from './listing.ts'
 import { netbootFiles } from './netboot.ts'
-import { faultOfNode } from './node-fault.ts'
+import { faultOfNode, preferSaid } from './node-fault.ts'
 import type { Progress } from './progress.ts'
 import { startProgress } from './progress.ts'
 import { reportOf, summary } from './report.ts'
@@ -332,9 +331,6 @@ async function listFiles({ ssh, scripts, root }: Work, probe: Probe, file: strin
   const list = await runList({ ssh, script: scripts.list, root }, probe)
   const said = judged(list.running)
   said.catch(() => {}) // it is thrown when its turn comes
-  await sortList(file, list, folder).catch(async (error) => {
-    await Promise.race([said, sleep(1000)]) // what the script says of it, or the connection, tells more
-    throw error
-  })
+  await sortList(file, list, folder).catch(preferSaid(said))
   await said
 }

@@ -2,7 +2,6 @@
 // list of what it is made of, so that another attempt can use what a killed one has received.
 import { renameSync } from 'node:fs'
 import { Readable } from 'node:stream'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { UserError } from '../../src/fault.ts'
 import { unescapePath } from '../../src/image/compare-line.ts'
 import type { Seen } from '../../src/image/rows.ts'
@@ -18,6 +17,7 @@ import { makeLayerApart } from './layer-apart.ts'
 import { indexLayer } from './layer-index.ts'
 import type { Moved } from './layer-write.ts'
 import { layerOf, whiteoutFrames, writeLayer } from './layer-write.ts'
+import { preferSaid } from './node-fault.ts'
 
 const MAX_STDERR = 1 << 20
 const NAMES = 65536 // bytes of names that are sent at once
@@ -66,7 +66,7 @@ export async function captureLayer(needs: LayerNeeds): Promise<CapturedLayer> {
     })
     apart.read(running)
     const said = collect(running.stderr, MAX_STDERR)
-    await apart.written().catch(preferLoss(running))
+    await apart.written().catch(preferSaid(running.exit))
     const [exit, stderr] = [await running.exit, await said]
     const report = parseReport(stderr)
     judge(report, exit)
@@ -117,12 +117,6 @@ function* namesOf(list: string): Generator<Buffer> {
     names = ''
   }
   yield Buffer.from(names, 'latin1')
-}
-
-/** When the connection breaks, its own fault says more than what a cut stream looks like: a damaged one. */
-const preferLoss = (running: BulkRun) => async (error: unknown) => {
-  await Promise.race([running.exit, sleep(1000)])
-  throw error
 }
 
 /** A running machine changes: files that vanish or are written to are normal, everything else is not. */

@@ -3,7 +3,6 @@ import { createReadStream } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { createZstdDecompress } from 'node:zlib'
 import { isDiskFull, UserError, WireError } from '../../src/fault.ts'
 import { inNanoseconds, isSocketLine, unescapePath } from '../../src/image/compare-line.ts'
@@ -11,6 +10,7 @@ import type { Probe } from '../../src/image/probe.ts'
 import { cutListLine } from '../../src/image/rows.ts'
 import type { Running, Ssh } from '../remote/ssh.ts'
 import { readLines, sortInto } from './lines.ts'
+import { preferSaid } from './node-fault.ts'
 
 const MAX_LIST = 8 * 2 ** 30 // some fifty million files
 const PATH_OF_LIST = 11 // its field, from 1
@@ -72,8 +72,7 @@ export async function* eachLine({ lines, running }: RunningList): AsyncGenerator
       yield* whole
     }
   } catch (error) {
-    await Promise.race([running.exit, sleep(1000)])
-    throw damaged(error as Error)
+    await preferSaid(running.exit)(damaged(error as Error))
   }
 }
 

@@ -1,4 +1,6 @@
-// Faults of a capture name its node. Those of ssh name an sshd, which for a person is where the node is.
+// Faults of a capture name its node, and say what tells most. Those of ssh name an sshd, which for a person is where the
+// node is.
+import { setTimeout as sleep } from 'node:timers/promises'
 import { UserError } from '../../src/fault.ts'
 import type { SshTarget } from '../remote/login.ts'
 
@@ -18,3 +20,15 @@ export function faultOfNode(error: unknown, { node, host, port, jump }: Target):
     status: error.status,
   })
 }
+
+/**
+ * For `catch` beside a stream of a golden client: what its script, or the connection, ends with tells more than how a cut
+ * stream looks. It is waited for a moment; when it is no fault the stream's own is thrown.
+ */
+export const preferSaid =
+  (said: Promise<unknown>) =>
+  async (error: unknown): Promise<never> => {
+    await Promise.race([said, sleep(SAID_MS)])
+    throw error
+  }
+const SAID_MS = 1000
