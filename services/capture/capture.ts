@@ -79,9 +79,12 @@ export async function captureImage(needs: CaptureNeeds): Promise<Captured> {
   signal.addEventListener('abort', stop)
   try {
     stage = await images.openStage(needs.place, `capture of ${image} from ${target.node}`)
+    const connecting = connectSsh(login)
+    // To read again what an earlier attempt received may take minutes: not for a machine that does not let us in.
+    if (stage.isResumed) await connecting
     // What is here is made ready while the golden client answers.
     const [connected, earlier] = await Promise.allSettled([
-      connectSsh(login),
+      connecting,
       layGround(stage, { images, image, progress }),
     ])
     ssh = settled(connected)

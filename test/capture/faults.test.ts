@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -168,6 +168,12 @@ test('killed when something has come: that is not moved again', async () => {
   await killed(async () => {
     while (received() < (4 << 20) + 65536) await sleep(10) // two frames of 2 MiB, and of a third
   })
+  const names = () => new Set(staged(images).map((file) => basename(file)))
+  const left = names()
+  const { target } = needs('killed')
+  const stranger = captureImage({ ...needs('killed'), target: { ...target, hostKey: 'SHA256:AAAA' } })
+  await expect(stranger).rejects.toThrow(/not the known one/)
+  for (const name of left) if (!/^\d+-/.test(name)) expect(names()).toContain(name) // it was not even read again
   const { version } = await captureImage(needs('killed'))
   const { resumed, movedBytes } = reportOf(version)
   expect(resumed!.bytes).toBeGreaterThan(3 << 20)
