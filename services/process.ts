@@ -1,4 +1,4 @@
-// What the processes of the server say to each other, through the supervisor (see serve.ts).
+// The processes of the server: how node runs each, and what they say to each other through the supervisor (see serve.ts).
 
 import { join } from 'node:path'
 import type { Ipv4, Mac, NodeName } from '../src/address.ts'

@@ -2,8 +2,8 @@
 # list.sh   Lists the files of this machine, one line a path, in the form that layers, clones and updates share:
 #   ctime TAB inode TAB links TAB | type TAB mode TAB uid TAB gid TAB size TAB mtime TAB rdev TAB path TAB target
 # stdin: the root directory, `zstd` or `plain`, then the mount points of the file systems to list, one a line, as /, /boot,
-# /boot/efi. With zstd what is printed is packed. Both times are `SECONDS.DECIMALS`. Changes nothing. Begins with `begin TIME` by this machine's clock and ends with `end`; what
-# goes wrong is said on stderr.
+# /boot/efi. With zstd what is printed is packed. Both times are `SECONDS.DECIMALS`. Changes nothing. Begins with `begin TIME`
+# by this machine's clock and ends with `end`; what goes wrong is said on stderr.
 set -eu
 LC_ALL=C
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH

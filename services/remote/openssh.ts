@@ -42,6 +42,9 @@ export type Bulk = {
 /** Below, another login takes longer than what it saves. */
 const WORTH_IT = 64 << 20
 
+/** How the folders of connections are called, and then the process that each is of. */
+const FOLDER = 'sysclone-ssh-'
+
 /** ssh's own exit code when it did not come to, or lost, the other side. */
 const NO_CONNECTION = 255
 
@@ -158,7 +161,6 @@ async function makeFolder(): Promise<string> {
     })
   })
 }
-const FOLDER = 'sysclone-ssh-' // and the process that it is of
 
 /** What killed jobs have left there; nothing of another user's, who could make us remove what is elsewhere. */
 async function removeLeft() {
